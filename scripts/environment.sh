@@ -1,0 +1,81 @@
+# Sourced by the other scripts: `environment NAME` makes .venv hold what requirements/NAME.txt locks, and this project.
+# Needs Python 3.10 or newer; uses uv when it is there, else pip. Does nothing when nothing has changed since.
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 2; }
+
+# The Python that was asked for, else the first that is new enough.
+_python() {
+    for _candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+        if "$_candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            command -v "$_candidate"
+            return
+        fi
+    done
+    die "no Python 3.10 or newer found (PYTHON=${PYTHON:-not set}); install one, or name it: PYTHON=/path/to/python3 $0"
+}
+
+_debian_root() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
+
+# Debian packages that are missing, installed when this machine allows it. Their services are not started.
+debian_packages() {
+    _missing=
+    for _package in "$@"; do
+        dpkg-query -W -f '${Status}' "$_package" 2>/dev/null | grep -q 'ok installed' || _missing="$_missing $_package"
+    done
+    [ -n "$_missing" ] || return 0
+    say "installing from Debian:$_missing"
+    _policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$_policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$_policy" && chmod +x "$_policy"
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    else
+        _policy=
+    fi
+    _log=$(mktemp)
+    # shellcheck disable=SC2086
+    if (apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install --assume-yes --no-install-recommends $_missing) \
+        > "$_log" 2>&1 < /dev/null; then _failed=0; else _failed=1; tail -n 15 "$_log" >&2; fi
+    rm -f "$_log"
+    if [ -n "$_policy" ]; then rm -f "$_policy"; trap - EXIT; fi
+    return $_failed
+}
+
+_create_venv() {
+    [ ! -x .venv/bin/python ] || .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || rm -rf .venv
+    [ ! -x .venv/bin/python ] || return 0
+    _interpreter=$(_python) || exit 2
+    say "making .venv with $("$_interpreter" --version)"
+    if command -v uv >/dev/null; then
+        uv venv --quiet --python "$_interpreter" .venv
+    elif ! "$_interpreter" -m venv .venv >/dev/null 2>&1; then
+        rm -rf .venv
+        _debian_root || die "$_interpreter cannot make a virtual environment; on Debian install python3-venv, or install uv"
+        debian_packages python3-venv || die "python3-venv could not be installed; see above"
+        "$_interpreter" -m venv .venv
+    fi
+}
+
+# Quiet unless it fails: an installer's chatter says nothing to someone who wants to see the project.
+_install() {
+    _log=$(mktemp)
+    if command -v uv >/dev/null; then
+        uv pip install --python .venv/bin/python "$@" > "$_log" 2>&1 || { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
+    else
+        .venv/bin/python -m pip --disable-pip-version-check install --progress-bar off "$@" > "$_log" 2>&1 ||
+            { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
+    fi
+    rm -f "$_log"
+}
+
+environment() {
+    _create_venv
+    _wanted=$(cat "requirements/$1.txt" pyproject.toml | cksum)
+    _stamp=.venv/.holds-$1
+    if [ -e "$_stamp" ] && [ "$(cat "$_stamp")" = "$_wanted" ]; then return; fi
+    say "installing the packages of requirements/$1.txt into .venv (about half a minute the first time)"
+    _install --require-hashes --requirement "requirements/$1.txt" || die "the packages could not be installed; see above"
+    # An editable install needs the build tool; the lock of each environment names it, so nothing unlocked is fetched.
+    _install --no-deps --no-build-isolation --editable . || die "the project could not be installed; see above"
+    printf '%s' "$_wanted" > "$_stamp"
+}
