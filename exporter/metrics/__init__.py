@@ -1,0 +1,1 @@
+"""The tables: what each metric is called, means and reads. One row a metric."""

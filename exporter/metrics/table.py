@@ -1,0 +1,54 @@
+"""What a row of a table is, and the short ways to write one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from exporter.records import Histogram
+
+S = TypeVar("S")
+Value = float | Histogram | None
+Samples = Iterable[tuple[tuple[str, ...], Value]]
+Kind = Literal["gauge", "counter", "histogram", "gaugehistogram"]
+
+
+@dataclass(frozen=True)
+class Metric(Generic[S]):
+    """One metric: its name, type, meaning, further labels, and what it reads from a subject ``S``.
+
+    ``read`` gives pairs of label values and value; a value of None leaves the sample out. ``buckets`` are the upper
+    bounds of a histogram's counts, without the last, endless one.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    read: Callable[[S], Samples]
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table(Generic[S]):
+    """Rows that read the same kind of subject, the labels that all of them have, and how to tell those of a subject."""
+
+    labels: tuple[str, ...]
+    identify: Callable[[S], tuple[str, ...]]
+    rows: tuple[Metric[S], ...]
+
+
+def one(get: Callable[[S], Value]) -> Callable[[S], Samples]:
+    """Read a single value without further labels."""
+    return lambda subject: (((), get(subject)),)
+
+
+def by_label(get: Callable[[S], Mapping[str, float]], known: tuple[str, ...] = ()) -> Callable[[S], Samples]:
+    """Read one value for each label value; those known in advance are there from the start, with 0."""
+
+    def read(subject: S) -> Samples:
+        values = {**dict.fromkeys(known, 0.0), **get(subject)}
+        return (((label,), value) for label, value in values.items())
+
+    return read

@@ -1,0 +1,195 @@
+"""The floor: plain frozen data that the other rooms hand to each other. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+CLOSE_REASONS = (
+    "recycle",
+    "overflow",
+    "invalidated",
+    "pool_invalidated",
+    "soft_invalidated",
+    "detached",
+    "disposed",
+    "garbage_collected",
+    "other",
+)
+"""Why a pool closed a connection; the values of the label ``reason``."""
+
+INVALIDATION_CAUSES = ("ping", "disconnect", "cancelled", "error", "application", "soft")
+"""Why a connection was invalidated; the values of the label ``cause``."""
+
+SESSION_STATES = ("active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other")
+"""What a server says of a session, in the words of this project."""
+
+SAMPLE_ERRORS = ("connect", "auth", "privilege", "timeout", "query", "other")
+"""Why a sample failed; the values of the label ``reason``."""
+
+USE_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
+"""Upper bounds, in seconds, of the histogram of uses. They reach hours: a leak lies far beyond ten seconds."""
+
+SLEEP_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 28800.0)
+"""Upper bounds, in seconds, of the histogram of sleeping sessions; the last is MySQL's default wait_timeout."""
+
+UseState = Literal["idle", "used"]
+SessionState = Literal["active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other"]
+SampleErrorReason = Literal["connect", "auth", "privilege", "timeout", "query", "other"]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts by bucket, not yet added up: one per upper bound and a last one for everything beyond."""
+
+    counts: tuple[int, ...]
+    sum: float = 0.0
+
+
+@dataclass(frozen=True)
+class PoolIdentity:
+    """What a pool is and where it connects to. Never holds a user or a password."""
+
+    name: str
+    pool_class: str
+    dialect: str
+    driver: str
+    host: str = ""
+    port: int | None = None
+    database: str = ""
+
+
+@dataclass(frozen=True)
+class PooledConnection:
+    """One open connection of a pool.
+
+    ``server_id`` is what the server calls it (None when the driver cannot say); ``seconds`` is how long it has been in
+    its state, ``age`` how long it has been open.
+    """
+
+    state: UseState
+    seconds: float
+    age: float
+    server_id: int | None = None
+
+
+@dataclass(frozen=True)
+class PoolSnapshot:
+    """All that one process knows of one pool at one moment. None means: has no meaning for this class of pool."""
+
+    identity: PoolIdentity
+    idle: int = 0
+    used: int = 0
+    size: int | None = None
+    overflow: int | None = None
+    connections_max: float | None = None
+    used_longest_seconds: float = 0.0
+    overdue: int = 0
+    checkouts: int = 0
+    checkins: int = 0
+    connects: int = 0
+    closes: Mapping[str, int] = field(default_factory=dict)
+    invalidations: Mapping[str, int] = field(default_factory=dict)
+    use_seconds: Histogram = Histogram(counts=(0,) * (len(USE_BUCKETS) + 1))
+    connections: tuple[PooledConnection, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProcessSnapshot:
+    """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970)."""
+
+    pid: int
+    taken: float
+    pools: tuple[PoolSnapshot, ...] = ()
+
+
+@dataclass(frozen=True)
+class SessionGroup:
+    """How many sessions of a server share user, database, client and state."""
+
+    user: str
+    database: str
+    client: str
+    state: SessionState
+    count: int
+
+
+@dataclass(frozen=True)
+class Sleepers:
+    """How long the sleeping sessions of one user and database have slept. Seconds throughout."""
+
+    user: str
+    database: str
+    sleep_seconds: Histogram
+    longest: float
+    stale: int
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session of the server, asked for because a pool says that it owns it."""
+
+    state: SessionState
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ServerSnapshot:
+    """All that one sample found out about one server.
+
+    ``asked`` are the ids that the pools claimed when the sample began; ``sessions`` those of them that the server
+    knows. ``began`` and ``ended`` are seconds since 1970.
+    """
+
+    dialect: str
+    version: str
+    source: str
+    began: float
+    ended: float
+    groups: tuple[SessionGroup, ...]
+    sleepers: tuple[Sleepers, ...]
+    connections: int
+    connections_max: int | None
+    idle_timeouts: Mapping[str, float] = field(default_factory=dict)
+    asked: frozenset[int] = frozenset()
+    sessions: Mapping[int, Session] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """What is known of a configured server now: whether the last sample went well, and the data while it is fresh.
+
+    ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
+    ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
+    """
+
+    name: str
+    up: bool
+    reason: SampleErrorReason | None
+    message: str
+    snapshot: ServerSnapshot | None
+    sample_seconds: float | None
+    sampled_at: float | None
+    errors: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One pool held against one server: how many of its connections are in which pair of states."""
+
+    pool: str
+    server: str
+    pairs: Mapping[tuple[UseState, str], int]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970)."""
+
+    now: float
+    pools: tuple[PoolSnapshot, ...]
+    servers: tuple[ServerView, ...]
+    matches: tuple[Match, ...]
+    processes: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
