@@ -1,0 +1,103 @@
+"""What the connection pool believes, what the database server knows, and where the two disagree.
+
+In the application, one line for every engine::
+
+    import exporter
+    exporter.instrument(engine)
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import Pool
+
+from exporter.pool import PoolMonitor
+from exporter.records import PoolSnapshot
+from exporter.version import VERSION
+from exporter.watch import Watch, after_fork_in_child
+
+__version__ = VERSION
+__all__ = ["Instrumentation", "__version__", "instrument", "uninstrument"]
+
+
+class Instrumentation:
+    """The handle of one instrumented pool."""
+
+    def __init__(self, monitor: PoolMonitor) -> None:
+        self._monitor = monitor
+
+    @property
+    def name(self) -> str:
+        """The pool's name, as the label ``pool`` shows it."""
+        return self._monitor.identity.name
+
+    def snapshot(self) -> PoolSnapshot:
+        """Return what is known of the pool now: counts since it was instrumented, and one row per connection."""
+        return self._monitor.snapshot()
+
+
+def instrument(
+    target: Any,
+    *,
+    name: str | None = None,
+    leak_after: float | None = None,
+    registry: CollectorRegistry = REGISTRY,
+) -> Instrumentation:
+    """Watch a connection pool and show it in ``registry``; return a handle.
+
+    Args:
+        target: an Engine, an AsyncEngine or a Pool.
+        name: the label ``pool``; by default ``dialect://host:port/database``. Pools of one name add up.
+        leak_after: seconds after which a checkout counts as overdue; by default the environment variable
+            POOL_EXPORTER_LEAK_AFTER, else 60.
+        registry: where the metrics are shown; by default prometheus_client's own, hence the application's /metrics.
+
+    Instrumenting a pool twice is instrumenting it once. With POOL_EXPORTER_DIR set, the process also publishes its
+    pools into that directory, once a second, for the sidecar.
+
+    Raises:
+        TypeError: ``target`` is none of these.
+        ValueError: ``leak_after`` is not above 0.
+
+    Nothing that happens afterwards raises into the application.
+    """
+    if leak_after is not None and not leak_after > 0:
+        raise ValueError(f"leak_after must be a number of seconds above 0, not {leak_after!r}")
+    return Instrumentation(_watch().add(_watched(target), name=name, leak_after=leak_after, registry=registry))
+
+
+def uninstrument(target: Any) -> None:
+    """Stop watching a pool; its metrics vanish. Nothing happens when it is not watched.
+
+    Raises:
+        TypeError: ``target`` is no Engine, AsyncEngine or Pool.
+    """
+    _watch().remove(_watched(target))
+
+
+def _watched(target: Any) -> Engine | Pool:
+    # An AsyncEngine is a thin coat over an Engine, which alone has events; looked at by name, so that asyncio's part
+    # of SQLAlchemy is not imported into programs that do without.
+    engine = getattr(target, "sync_engine", target)
+    if not isinstance(engine, Engine | Pool):
+        raise TypeError(
+            f"exporter needs an Engine, an AsyncEngine or a Pool, not {type(target).__name__}; "
+            "a sessionmaker or a Session has its engine as .kw['bind'] or .get_bind()"
+        )
+    # What execution_options() returns is a short-lived view of an engine; the pool is that engine's.
+    return getattr(engine, "_proxied", engine)
+
+
+@functools.cache
+def _watch() -> Watch:
+    """Make the one watch of this process, at the first use: importing this package starts nothing."""
+    watch = Watch()
+    os.register_at_fork(after_in_child=functools.partial(after_fork_in_child, watch))
+    atexit.register(watch.stop)
+    return watch

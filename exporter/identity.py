@@ -1,0 +1,40 @@
+"""What a pool is called, and what it connects to."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.pool import Pool
+
+from exporter.records import PoolIdentity
+
+_DEFAULT_PORTS = {"mysql": 3306, "mariadb": 3306, "postgresql": 5432}
+
+
+def identify(target: Engine | Pool, *, name: str | None) -> PoolIdentity:
+    """Tell what a pool is. Holds no user, no password and no query string."""
+    pool_class = type(target.pool if isinstance(target, Engine) else target).__name__
+    if not isinstance(target, Engine):
+        dialect = target._dialect  # noqa: SLF001  a pool without an engine has no other way to say it
+        family, driver = getattr(dialect, "name", ""), getattr(dialect, "driver", "")
+        return PoolIdentity(name or f"{family or 'pool'}:{pool_class}", pool_class, family, driver)
+    url = target.url
+    family, driver = url.get_backend_name(), target.dialect.driver
+    host, port, database = _host(url), url.port or _DEFAULT_PORTS.get(family), _database(url, family)
+    address = f"{host}:{port}" if port else host
+    return PoolIdentity(
+        name or f"{family}://{address}/{database}", pool_class, family, driver, host=host, port=port, database=database
+    )
+
+
+def _host(url: URL) -> str:
+    asked = url.host or url.query.get("host") or ""
+    host = asked if isinstance(asked, str) else asked[0]
+    return host or ("localhost" if url.get_backend_name() in _DEFAULT_PORTS else "")
+
+
+def _database(url: URL, family: str) -> str:
+    database = url.database or ""
+    if family != "sqlite":
+        return database
+    # A path says too much on a page that others read, and differs between hosts: the file's name is enough.
+    return database.rpartition("/")[2] or ":memory:"

@@ -1,0 +1,376 @@
+"""The application's side: real engines over SQLite files, real events, and what the registry then says."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
+
+import exporter
+
+POOL = "sqlite:///shop.db"
+MakeEngine = Callable[..., Engine]
+
+
+class Page:
+    """A registry, and short ways to ask it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"sqlalchemy_pool_{name}", {"pool": POOL, **labels})
+
+    def connections(self) -> tuple[float | None, float | None]:
+        return self.value("connections", state="idle"), self.value("connections", state="used")
+
+    def closes(self) -> dict[str, float]:
+        return self._above_zero("sqlalchemy_pool_closes_total", "reason")
+
+    def invalidations(self) -> dict[str, float]:
+        return self._above_zero("sqlalchemy_pool_invalidations_total", "cause")
+
+    def _above_zero(self, name: str, label: str) -> dict[str, float]:
+        samples = [sample for family in self.registry.collect() for sample in family.samples]
+        return {sample.labels[label]: sample.value for sample in samples if sample.name == name and sample.value}
+
+
+@pytest.fixture
+def page() -> Page:
+    return Page()
+
+
+@pytest.fixture
+def make_engine(tmp_path: Path) -> Iterator[MakeEngine]:
+    engines = []
+
+    def make(**options: object) -> Engine:
+        engine = create_engine(f"sqlite:///{tmp_path}/shop.db", **{"poolclass": QueuePool, **options})
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        exporter.uninstrument(engine)
+        engine.dispose()
+
+
+def test_a_new_engine_has_an_empty_pool(make_engine: MakeEngine, page: Page) -> None:
+    """An engine is lazy: instrumenting it opens nothing, and every known label value is there with 0."""
+    handle = exporter.instrument(make_engine(pool_size=3, max_overflow=2), registry=page.registry)
+    assert handle.name == POOL
+    assert page.connections() == (0, 0)
+    assert (page.value("size"), page.value("overflow"), page.value("connections_max")) == (3, 0, 5)
+    assert page.value("closes_total", reason="recycle") == 0
+    assert page.value("invalidations_total", cause="ping") == 0
+    assert page.value("used_longest_seconds") == 0
+    info = {"pool_class": "QueuePool", "dialect": "sqlite", "driver": "pysqlite", "host": "", "database": "shop.db"}
+    assert page.value("info", **info) == 1
+
+
+def test_connections_are_used_then_idle(make_engine: MakeEngine, page: Page) -> None:
+    """A checkout counts as used, a return as idle, and what goes beyond the size is closed as overflow."""
+    engine = make_engine(pool_size=1, max_overflow=2)
+    exporter.instrument(engine, registry=page.registry)
+    first, second, third = engine.connect(), engine.connect(), engine.connect()
+    assert page.connections() == (0, 3)
+    assert page.value("overflow") == 2
+    for connection in (first, second, third):
+        connection.close()
+    assert page.connections() == (1, 0)
+    assert page.value("overflow") == 0
+    assert (page.value("checkouts_total"), page.value("checkins_total"), page.value("connects_total")) == (3, 3, 3)
+    assert page.value("use_seconds_count") == 3
+    assert page.closes() == {"overflow": 2}
+
+
+def test_a_session_that_is_never_closed_is_seen(make_engine: MakeEngine, page: Page) -> None:
+    """A forgotten Session shows as used, with an age, and is overdue beyond leak_after."""
+    engine = make_engine()
+    exporter.instrument(engine, leak_after=1e-9, registry=page.registry)
+    session = Session(engine)
+    session.execute(text("select 1"))
+    assert page.connections() == (0, 1)
+    assert (page.value("used_longest_seconds") or 0) > 0
+    assert page.value("overdue") == 1
+    session.close()
+    assert page.value("overdue") == 0
+
+
+def test_commit_returns_the_connection_while_the_session_lives(make_engine: MakeEngine, page: Page) -> None:
+    """After a commit the connection is idle although the Session is open; new work takes it again."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    with Session(engine) as session:
+        session.execute(text("select 1"))
+        session.commit()
+        assert page.connections() == (1, 0)
+        session.execute(text("select 1"))
+        assert page.connections() == (0, 1)
+    assert page.connections() == (1, 0)
+    assert page.value("checkouts_total") == 2
+
+
+def test_invalidation_ends_the_use_and_the_connection(make_engine: MakeEngine, page: Page) -> None:
+    """An invalidated connection is counted once as invalidated and once as closed, and its use ends."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    with engine.connect() as connection:
+        connection.invalidate()
+        assert page.connections() == (0, 0)
+    assert page.invalidations() == {"application": 1}
+    assert page.closes() == {"invalidated": 1}
+    assert page.value("checkouts_total") == page.value("checkins_total") == 1
+
+
+def test_soft_invalidation_replaces_at_the_next_checkout(make_engine: MakeEngine, page: Page) -> None:
+    """A softly invalidated connection goes back to the pool and is replaced when it is taken again."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    raw = engine.raw_connection()
+    raw.invalidate(soft=True)
+    raw.close()
+    assert page.connections() == (1, 0)
+    engine.connect().close()
+    assert page.invalidations() == {"soft": 1}
+    assert page.closes() == {"soft_invalidated": 1}
+    assert page.value("connects_total") == 2
+
+
+def test_recycled_connections_say_so(make_engine: MakeEngine, page: Page) -> None:
+    """A connection older than pool_recycle is closed with that reason when it is taken again."""
+    engine = make_engine(pool_recycle=0)  # even a brand-new connection is older than this when it is handed out
+    exporter.instrument(engine, registry=page.registry)
+    engine.connect().close()
+    engine.connect().close()
+    assert page.closes() == {"recycle": 2}
+    assert page.value("connects_total") == 3
+
+
+def test_a_disconnect_replaces_the_whole_pool(make_engine: MakeEngine, page: Page) -> None:
+    """One connection found dead in use makes the pool replace the others, and each says why."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    other, broken = engine.connect(), engine.connect()
+    other.close()
+
+    @event.listens_for(engine, "handle_error")
+    def disconnect(context: object) -> None:
+        context.is_disconnect = True  # type: ignore[attr-defined]
+
+    with pytest.raises(OperationalError):
+        broken.execute(text("select nonsense"))
+    broken.close()
+    engine.connect().close()
+    assert page.invalidations() == {"disconnect": 1}
+    assert page.closes() == {"invalidated": 1, "pool_invalidated": 1}
+
+
+def test_a_failed_ping_is_told_apart(make_engine: MakeEngine, page: Page) -> None:
+    """A connection that pool_pre_ping found dead is counted with that cause: no user saw an error."""
+    engine = make_engine(pool_pre_ping=True)
+    exporter.instrument(engine, registry=page.registry)
+    raw = engine.raw_connection()
+    raw.invalidate(InvalidatePoolError())
+    raw.close()
+    assert page.invalidations() == {"ping": 1}
+
+
+def test_a_detached_connection_leaves_the_pool(make_engine: MakeEngine, page: Page) -> None:
+    """A detached connection is neither idle nor used; its end is counted when it is closed."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    connection = engine.connect()
+    connection.detach()
+    assert page.connections() == (0, 0)
+    assert page.closes() == {}
+    connection.close()
+    assert page.closes() == {"detached": 1}
+    assert page.connections() == (0, 0)
+
+
+def test_dispose_closes_the_idle_and_keeps_the_counts(make_engine: MakeEngine, page: Page) -> None:
+    """dispose() makes a new pool; the counters go on, and a connection still out does not count in the new one."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    out, idle = engine.connect(), engine.connect()
+    idle.close()
+    engine.dispose()
+    assert page.closes() == {"disposed": 1}
+    assert page.connections() == (0, 0)
+    assert (page.value("used_longest_seconds") or 0) > 0
+    out.close()
+    del out
+    gc.collect()
+    engine.connect().close()
+    assert page.connections() == (1, 0)
+    assert page.value("connects_total") == 3
+    assert page.closes() == {"disposed": 1, "garbage_collected": 1}
+
+
+def test_a_late_start_counts_what_is_there(make_engine: MakeEngine, page: Page) -> None:
+    """An engine instrumented with connections out and idle has a true first page, and nothing counts twice later."""
+    engine = make_engine(pool_size=2)
+    out, other = engine.connect(), engine.connect()
+    other.close()
+    exporter.instrument(engine, registry=page.registry)
+    assert page.connections() == (1, 1)
+    out.close()
+    assert page.connections() == (2, 0)
+    both = engine.connect(), engine.connect()
+    assert page.connections() == (0, 2)
+    for connection in both:
+        connection.close()
+    assert page.connections() == (2, 0)
+    assert page.value("connects_total") == 0
+    assert page.value("checkouts_total") == 2
+
+
+def test_twice_is_once(make_engine: MakeEngine, page: Page) -> None:
+    """Instrumenting an engine again, or through execution_options(), counts nothing twice."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    exporter.instrument(engine, registry=page.registry, leak_after=1e-9)
+    exporter.instrument(engine.execution_options(isolation_level="AUTOCOMMIT"), registry=page.registry)
+    with engine.connect():
+        assert page.value("overdue") == 1
+    assert page.value("checkouts_total") == 1
+
+
+def test_uninstrument_takes_the_pool_off_the_page(make_engine: MakeEngine, page: Page) -> None:
+    """An uninstrumented pool is gone from the page; instrumented again, it starts from zero."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    engine.connect().close()
+    exporter.uninstrument(engine)
+    exporter.uninstrument(engine)
+    assert page.value("checkouts_total") is None
+    engine.connect().close()
+    exporter.instrument(engine, registry=page.registry)
+    assert page.value("checkouts_total") == 0
+    assert page.connections() == (1, 0)
+    engine.connect().close()
+    assert page.value("checkouts_total") == 1
+    assert page.connections() == (1, 0)
+
+
+def test_pools_of_one_name_add_up(make_engine: MakeEngine, page: Page) -> None:
+    """Two engines of one name are one line on the page; what a collected engine had counted stays."""
+    engine, other = make_engine(pool_size=3), make_engine(pool_size=4)
+    for each in (engine, other):
+        exporter.instrument(each, registry=page.registry)
+        each.connect().close()
+    assert page.value("size") == 7
+    assert page.value("checkouts_total") == 2
+
+
+def test_an_engine_that_is_gone_leaves_its_counts(page: Page, tmp_path: Path) -> None:
+    """Short-lived engines leave their counts behind, and nothing open."""
+    for _ in range(3):
+        engine = create_engine(f"sqlite:///{tmp_path}/shop.db", poolclass=QueuePool)
+        exporter.instrument(engine, registry=page.registry)
+        engine.connect().close()
+        engine.dispose()
+        del engine
+        gc.collect()
+    assert page.value("checkouts_total") == 3
+    assert page.connections() == (0, 0)
+    assert page.value("size") is None
+
+
+def test_a_connection_left_to_the_collector_comes_back(make_engine: MakeEngine, page: Page) -> None:
+    """A connection that is dropped without close() is returned by the collector, and counts as returned."""
+    engine = make_engine()
+    exporter.instrument(engine, registry=page.registry)
+    raw = engine.raw_connection()
+    assert page.connections() == (0, 1)
+    del raw
+    gc.collect()
+    assert page.connections() == (1, 0)
+    assert page.value("checkins_total") == 1
+
+
+def test_unlimited_pools_have_no_limit(make_engine: MakeEngine, page: Page) -> None:
+    """max_overflow=-1 and pool_size=0 show +Inf."""
+    exporter.instrument(make_engine(max_overflow=-1), registry=page.registry)
+    assert page.value("connections_max") == float("inf")
+    other = Page()
+    exporter.instrument(make_engine(pool_size=0), registry=other.registry)
+    assert other.value("connections_max") == float("inf")
+    assert other.value("overflow") == 0
+
+
+@pytest.mark.parametrize("pool_class", [NullPool, StaticPool])
+def test_pools_without_a_size_say_nothing_of_it(make_engine: MakeEngine, page: Page, pool_class: type) -> None:
+    """A pool class that has no size has no such metric: absent, not 0."""
+    engine = make_engine(poolclass=pool_class)
+    exporter.instrument(engine, registry=page.registry)
+    with engine.connect():
+        assert page.connections() == (0, 1)
+    assert (page.value("size"), page.value("overflow"), page.value("connections_max")) == (None, None, None)
+    assert page.value("checkouts_total") == 1
+
+
+def test_a_pool_alone_can_be_watched(tmp_path: Path, page: Page) -> None:
+    """A pool without an engine is watched as well, under the name it is given."""
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db", poolclass=QueuePool)
+    exporter.instrument(engine.pool, name=POOL, registry=page.registry)
+    engine.connect().close()
+    assert page.value("checkouts_total") == 1
+    exporter.uninstrument(engine)
+    engine.dispose()
+
+
+def test_all_threads_are_counted(make_engine: MakeEngine, page: Page) -> None:
+    """Sixteen threads over a small pool are counted to the unit while the page is read."""
+    engine = make_engine(pool_size=2, max_overflow=3)
+    exporter.instrument(engine, registry=page.registry)
+
+    def work() -> None:
+        for _ in range(200):
+            engine.raw_connection().close()
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    seen = []
+    while any(thread.is_alive() for thread in threads):
+        seen.append(page.value("checkouts_total") or 0)
+    for thread in threads:
+        thread.join()
+    assert seen == sorted(seen)
+    assert page.value("checkouts_total") == page.value("checkins_total") == page.value("use_seconds_count") == 3200
+    idle = engine.pool.checkedin()  # type: ignore[attr-defined]
+    assert page.connections() == (idle, 0)
+    assert (page.value("connects_total") or 0) - sum(page.closes().values()) == idle
+
+
+def test_a_pool_timeout_leaves_no_trace(make_engine: MakeEngine, page: Page) -> None:
+    """A caller who waits in vain has used nothing."""
+    engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=0.01)
+    exporter.instrument(engine, registry=page.registry)
+    with engine.connect(), pytest.raises(PoolTimeoutError):
+        engine.connect()
+    assert page.value("checkouts_total") == page.value("checkins_total") == 1
+
+
+@pytest.mark.parametrize("target", [None, "postgresql://localhost/shop", object()])
+def test_what_is_no_engine_is_refused(target: object) -> None:
+    """A wrong argument is a TypeError that says what is wanted."""
+    with pytest.raises(TypeError, match="needs an Engine, an AsyncEngine or a Pool, not"):
+        exporter.instrument(target)
+
+
+def test_leak_after_must_be_positive(make_engine: MakeEngine) -> None:
+    """A leak_after that could never be passed is refused."""
+    with pytest.raises(ValueError, match="above 0, not 0"):
+        exporter.instrument(make_engine(), leak_after=0)

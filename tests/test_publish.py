@@ -1,0 +1,136 @@
+"""Publishing: whole files, one a process, and never a word to the application."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.publish import FORMAT, Publisher
+from exporter.records import PoolIdentity, PoolSnapshot, ProcessSnapshot
+
+SHOP = PoolSnapshot(
+    PoolIdentity("shop", "QueuePool", "sqlite", "pysqlite"), idle=2, connections_max=float("inf"), closes={"other": 1}
+)
+
+
+def look() -> ProcessSnapshot:
+    return ProcessSnapshot(pid=7, taken=1.5, pools=(SHOP,))
+
+
+def published(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())
+
+
+def test_a_snapshot_is_written_whole(tmp_path: Path) -> None:
+    """One file a process: its format, the process and its pools; nothing half-written is left."""
+    publisher = Publisher(tmp_path, look)
+    publisher.start()
+    publisher.publish()
+    (path,) = published(tmp_path)
+    assert path.name.startswith(f"{os.getpid()}.")
+    content = json.loads(path.read_text())
+    assert content["format"] == FORMAT
+    assert content["pools"][0]["identity"]["name"] == "shop"
+    assert content["pools"][0]["connections_max"] == float("inf")
+    publisher.stop()
+    assert published(tmp_path) == []
+
+
+def test_a_missing_directory_is_said_once_and_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A directory that is made later is used then; until then there is one warning, and no error."""
+    caplog.set_level(logging.WARNING, logger="exporter")
+    directory = tmp_path / "later"
+    publisher = Publisher(directory, look, interval=3600)
+    publisher.start()
+    publisher.publish()
+    publisher.publish()
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        f"cannot publish the pools of process {os.getpid()} into POOL_EXPORTER_DIR={directory}"
+    ]
+    directory.mkdir()
+    publisher.publish()
+    assert len(published(directory)) == 1
+    assert caplog.records[-1].getMessage() == f"publishing the pools of process {os.getpid()} into {directory} again"
+    publisher.stop()
+
+
+def test_a_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody can make us write elsewhere by putting a link where our file will be."""
+    caplog.set_level(logging.CRITICAL, logger="exporter")
+    target, directory = tmp_path / "precious", tmp_path / "box"
+    target.write_text("precious")
+    directory.mkdir()
+    publisher = Publisher(directory, look, interval=3600)
+    publisher.start()
+    publisher.publish()
+    (path,) = published(directory)
+    (directory / f".{path.stem}.tmp").symlink_to(target)
+    publisher.publish()
+    assert target.read_text() == "precious"
+    publisher.stop()
+
+
+def test_a_look_that_fails_is_contained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error while looking stops neither the thread nor the application."""
+    caplog.set_level(logging.CRITICAL, logger="exporter")
+
+    def broken() -> ProcessSnapshot:
+        raise RuntimeError("planted")
+
+    publisher = Publisher(tmp_path, broken, interval=3600)
+    publisher.start()
+    publisher.publish()
+    assert published(tmp_path) == []
+    publisher.stop()
+
+
+PROGRAM = """
+import json, os, pathlib, sys, time
+from sqlalchemy import create_engine
+from sqlalchemy.pool import QueuePool
+import exporter
+folder = pathlib.Path(os.environ["POOL_EXPORTER_DIR"])
+engine = create_engine(f"sqlite:///{sys.argv[1]}/shop.db", poolclass=QueuePool)
+exporter.instrument(engine)
+engine.connect().close()
+def pools():
+    found = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return {each["pid"]: each["pools"][0]["checkouts"] for each in found}
+def wait_for(wanted):
+    deadline = time.monotonic() + 20
+    while pools() != wanted:
+        assert time.monotonic() < deadline, (pools(), wanted)
+        time.sleep(0.02)
+wait_for({os.getpid(): 1})
+child = os.fork()
+if child == 0:
+    engine.connect().close(); engine.connect().close()
+    time.sleep(60)
+    os._exit(0)
+wait_for({os.getpid(): 1, child: 2})
+os.kill(child, 9)
+os.waitpid(child, 0)
+print("seen")
+"""
+
+
+def test_a_process_and_its_fork_publish_apart(tmp_path: Path) -> None:
+    """With POOL_EXPORTER_DIR set a process publishes; its fork starts from zero, under a name of its own."""
+    box = tmp_path / "box"
+    box.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM, str(tmp_path)],
+        env={**os.environ, "POOL_EXPORTER_DIR": str(box)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "seen\n", "")
+    assert len(published(box)) == 1  # the parent took its own away; the killed child could not
