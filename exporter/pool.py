@@ -101,21 +101,25 @@ class PoolMonitor:
         if not isinstance(pool, QueuePool) or self._unmet_pool is None or self._unmet_pool() is not pool:
             self._ear.unmet = 0
             return idle, used
-        more_used = min(max(pool.checkedout() - used, 0), self._ear.unmet)
+        more_used = min(max(_checked_out(pool) - used, 0), self._ear.unmet)
         more_idle = min(max(_queued(pool) - idle, 0), self._ear.unmet - more_used)
         return idle + more_idle, used + more_used
 
 
 def _open_slots(pool: Pool | None) -> int:
-    return pool.checkedout() + _queued(pool) if isinstance(pool, QueuePool) else 0
+    return _queued(pool) + _checked_out(pool) if isinstance(pool, QueuePool) else 0
 
 
 def _queued(pool: QueuePool) -> int:
-    # An asyncio queue is made by the first to touch it, and two at once make two of them: look without touching.
-    queue = pool._pool  # noqa: SLF001  there is no public way to ask whether the queue is there yet
-    if type(queue).__name__.startswith("Async") and "_queue" not in vars(queue):
-        return 0
-    return pool.checkedin()
+    """Count the slots in the pool. Its own checkedin() takes the lock that checkouts take, and a fork would keep it."""
+    queue = pool._pool  # noqa: SLF001
+    # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.
+    slots = vars(queue).get("_queue", ()) if pool._is_asyncio else getattr(queue, "queue", ())  # noqa: SLF001
+    return slots.qsize() if hasattr(slots, "qsize") else len(slots)
+
+
+def _checked_out(pool: QueuePool) -> int:
+    return pool.size() - _queued(pool) + int(getattr(pool, "_overflow", 0))
 
 
 def _belongs(usage: Usage, pool: Pool) -> bool:
