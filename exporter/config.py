@@ -1,0 +1,101 @@
+"""The configuration: a YAML file in, one frozen Config out, or one ConfigError that lists every fault.
+
+The text is read by `yaml_nodes`, held against `shape`, and only then made into a Config: there is no unchecked one.
+Relative paths, of ``processes.directory`` and of ``!file``, begin at the folder that the configuration lies in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from exporter.shape import RootSection, ServerSection, Surroundings, check
+from exporter.values import DIALECTS
+from exporter.yaml_nodes import Fault, parse
+
+__all__ = ["Config", "ConfigError", "Fault", "ProcessesConfig", "ServerConfig", "WebConfig", "load"]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used, with everything that is wrong with it in the order of the file."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column, fault.path)))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """Where the page is served; port 0 stands for any free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ProcessesConfig:
+    """Where the instrumented processes publish; None when none do."""
+
+    directory: Path | None
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """One database server to sample. Durations are seconds; ``url`` holds the password and hides it when shown."""
+
+    name: str
+    url: URL
+    dialect: str
+    interval: float
+    timeout: float
+    stale_after: float
+    pools: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the sidecar is told."""
+
+    web: WebConfig
+    processes: ProcessesConfig
+    leak_after: float
+    servers: tuple[ServerConfig, ...]
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration, and fetch its secrets.
+
+    Raises:
+        ConfigError: the file holds faults; all of them are listed.
+        OSError: the file cannot be read.
+    """
+    root, faults = check(parse(path.read_bytes()), Surroundings(os.environ, path.parent))
+    if root is None:
+        raise ConfigError(faults)
+    return _config(root)
+
+
+def _config(root: RootSection) -> Config:
+    return Config(
+        web=WebConfig(*root.web.listen),
+        processes=ProcessesConfig(root.processes.directory),
+        leak_after=root.leak_after,
+        servers=tuple(_server(name, section) for name, section in root.servers.items()),
+    )
+
+
+def _server(name: str, section: ServerSection) -> ServerConfig:
+    password = section.password
+    return ServerConfig(
+        name=name,
+        url=section.url if password is None else section.url.set(password=password.get_secret_value()),
+        dialect=DIALECTS[section.url.get_backend_name()][0],
+        interval=section.interval,
+        timeout=section.patience(),
+        stale_after=section.stale_after,
+        pools=tuple(section.pools),
+    )
