@@ -22,11 +22,20 @@ CLOSE_REASONS = (
 INVALIDATION_CAUSES = ("ping", "disconnect", "cancelled", "error", "application", "soft")
 """Why a connection was invalidated; the values of the label ``cause``."""
 
-SESSION_STATES = ("active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other")
+SESSION_STATES: tuple[SessionState, ...] = (
+    "active",
+    "sleeping",
+    "sleeping_in_transaction",
+    "sleeping_in_failed_transaction",
+    "other",
+)
 """What a server says of a session, in the words of this project."""
 
 SAMPLE_ERRORS = ("connect", "auth", "privilege", "timeout", "query", "other")
 """Why a sample failed; the values of the label ``reason``."""
+
+REJECT_REASONS = ("unreadable", "not_regular", "too_big", "malformed", "unknown_format")
+"""Why a file in the letterbox is not read; the values of the label ``reason``."""
 
 USE_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 """Upper bounds, in seconds, of the histogram of uses. They reach hours: a leak lies far beyond ten seconds."""
@@ -160,6 +169,7 @@ class ServerSnapshot:
 class ServerView:
     """What is known of a configured server now: whether the last sample went well, and the data while it is fresh.
 
+    ``earlier`` is the good sample before ``snapshot``: what a process reported between the two is held against it.
     ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
     ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
     """
@@ -172,6 +182,7 @@ class ServerView:
     sample_seconds: float | None
     sampled_at: float | None
     errors: Mapping[str, int]
+    earlier: ServerSnapshot | None = None
 
 
 @dataclass(frozen=True)

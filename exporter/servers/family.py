@@ -1,0 +1,46 @@
+"""What every server family answers to, and what one tells of a sample that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from exporter.records import SampleErrorReason, ServerSnapshot
+from exporter.servers.wire import Wire
+
+PROGRAM_NAME = "pool_exporter"
+"""What a sampler's connection is called on the server, so that a DBA can read it and its sisters leave it out."""
+
+
+class SampleError(Exception):
+    """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets."""
+
+    def __init__(self, reason: SampleErrorReason, message: str) -> None:
+        super().__init__(message)
+        self.reason: SampleErrorReason = reason
+
+
+class Family(Protocol):
+    """The questions to one kind of server; each module of a family has these four functions."""
+
+    def engine(self, url: URL, *, timeout: float, wire: Wire) -> Engine:
+        """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one."""
+        ...
+
+    def prepare(self, connection: Connection, *, timeout: float) -> None:
+        """Set the session's limits and choose what to ask, once for each new connection."""
+        ...
+
+    def sample(
+        self, connection: Connection, *, asked: AbstractSet[int], stale_after: float, clock: Callable[[], float]
+    ) -> ServerSnapshot:
+        """Look at all sessions once."""
+        ...
+
+    def reason(self, error: DBAPIError) -> SampleErrorReason:
+        """Tell what kind of failure a driver's error is."""
+        ...

@@ -1,0 +1,69 @@
+"""Grouped rows, as every family fetches them, added up into the records of a snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from exporter.records import SESSION_STATES, SLEEP_BUCKETS, Histogram, SessionGroup, SessionState, Sleepers
+
+Client = tuple[str, str, str]
+"""User, database and client: what a group of sessions is known by."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Sessions that share client, state and bucket of the histogram, added up by the server.
+
+    ``ours`` are those of samplers. ``bucket``, ``seconds``, ``longest`` and ``stale`` are of meaning for sleepers only.
+    """
+
+    client: Client
+    state: SessionState
+    ours: bool
+    bucket: int
+    count: int
+    seconds: float
+    longest: float
+    stale: int
+
+
+def group(rows: Iterable[Row], *, in_transaction: Iterable[Client] = ()) -> tuple[SessionGroup, ...]:
+    """Count sessions by client and state, with 0 for the states that a known client has none in.
+
+    ``in_transaction`` names one client for each session that a row counts as plainly sleeping although it holds a
+    transaction open.
+    """
+    counts: Counter[tuple[Client, SessionState]] = Counter()
+    for row in rows:
+        counts[row.client, row.state] += row.count
+    for client in in_transaction:
+        # Found by a later statement than the rows: it may have fallen asleep in between.
+        if counts[client, "sleeping"] > 0:
+            counts[client, "sleeping"] -= 1
+            counts[client, "sleeping_in_transaction"] += 1
+    clients = sorted({client for client, _ in counts})
+    return tuple(SessionGroup(*client, state, counts[client, state]) for client in clients for state in SESSION_STATES)
+
+
+def sleepers(rows: Iterable[Row]) -> tuple[Sleepers, ...]:
+    """Add up how long the sessions of each user and database have slept, in a transaction or not."""
+    asleep: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.state.startswith("sleeping"):
+            asleep.setdefault(row.client[:2], []).append(row)
+    return tuple(_slept(*owner, found) for owner, found in sorted(asleep.items()))
+
+
+def _slept(user: str, database: str, rows: list[Row]) -> Sleepers:
+    counts = [0] * (len(SLEEP_BUCKETS) + 1)
+    for row in rows:
+        counts[row.bucket] += row.count
+    return Sleepers(
+        user=user,
+        database=database,
+        sleep_seconds=Histogram(counts=tuple(counts), sum=sum(row.seconds for row in rows)),
+        longest=max(row.longest for row in rows),
+        stale=sum(row.stale for row in rows),
+    )

@@ -1,0 +1,201 @@
+"""How a sampler says that it could not look, on real servers and without any."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.databases import free_port
+from exporter.sampler import Sampler
+from samplers import no_ids, sampled, sampling, unreachable
+from sites import PASSWORD, Launch, Site, frozen, sessions_of
+from waiting import eventually
+
+
+@pytest.mark.servers
+def test_frozen_server(site: Site) -> None:
+    """A server that stops answering is down, for a reason, within the timeout, on a kept connection and a new one."""
+    with sampling(site.server(timeout=site.patience)) as sampler:
+        sampled(sampler)
+        threads = threading.active_count()
+        with frozen(site.database):
+            for _ in ("kept", "new"):
+                began = time.monotonic()
+                sampler.sample()
+                assert time.monotonic() - began < site.patience + 0.6
+                view = sampler.view()
+                assert (view.up, view.reason) == (False, "timeout")
+        assert sampler.view().errors["timeout"] == 2
+        assert threading.active_count() == threads
+        sampled(sampler)
+        assert sampler.view().reason is None
+
+
+@pytest.mark.servers
+def test_frozen_while_dialling_again(site: Site) -> None:
+    """The timeout covers the second try that follows when the kept connection turns out to be dead."""
+    account = site.sampler_account()
+    with sampling(site.server(account, timeout=site.patience)) as sampler:
+        sampled(sampler)
+        site.kill(sessions_of(site, account)[0])
+        eventually(lambda: not sessions_of(site, account))
+        with frozen(site.database):
+            began = time.monotonic()
+            sampler.sample()
+            assert time.monotonic() - began < site.patience + 0.6
+        assert sampler.view().reason == "timeout"
+
+
+@pytest.mark.servers
+def test_wrong_password(site: Site) -> None:
+    """A password that the server refuses is named as such, and never shown."""
+    account = site.sampler_account()
+    with sampling(site.server(url=site.url(account).set(password="wrong-s3cret"))) as sampler:
+        sampler.sample()
+        view = sampler.view()
+    assert (view.up, view.reason) == (False, "auth")
+    assert view.errors["auth"] == 1
+    assert "wrong-s3cret" not in view.message
+    assert "\n" not in view.message
+    assert account in view.message
+
+
+@pytest.mark.servers
+def test_unknown_database(site: Site) -> None:
+    """A database that is not there is a login that cannot succeed."""
+    with sampling(site.server(url=site.url(site.sampler_account(), database="nowhere"))) as sampler:
+        sampler.sample()
+        assert sampler.view().reason == "auth"
+
+
+@pytest.mark.servers
+def test_missing_privilege(site: Site) -> None:
+    """An account that may not look at others is told what to grant, instead of a part being shown as the whole."""
+    with sampling(site.server(site.new_account())) as sampler:
+        sampler.sample()
+        view = sampler.view()
+    assert (view.up, view.reason, view.snapshot) == (False, "privilege", None)
+    assert "GRANT" in view.message
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
+def test_stop_and_restart(dialect: str, servers_folder: Path, request: pytest.FixtureRequest) -> None:
+    """A server that is stopped is down by reason connect, and up with the first sample after its return."""
+    launch: Launch = request.getfixturevalue("start_mariadb" if dialect == "mysql" else "start_postgresql")
+    folder, port = servers_folder / f"mortal-{dialect}", free_port()
+    with contextlib.ExitStack() as stack:
+        with launch(folder, port=port) as database:
+            server = Site("mortal", dialect, database).server("nobody", url=database.url)
+            sampler = stack.enter_context(sampling(server))
+            sampled(sampler)
+        sampler.sample()
+        assert (sampler.view().up, sampler.view().reason) == (False, "connect")
+        for _ in range(2):
+            with launch(folder, port=port):
+                sampled(sampler)
+        assert sampler.view().errors["connect"] == 1
+
+
+def test_not_sampled_yet() -> None:
+    """Before its first sample a server is not up, and nothing is known of it."""
+    view = Sampler(unreachable(), ids=no_ids).view()
+    assert (view.up, view.reason, view.snapshot) == (False, None, None)
+    assert (view.sample_seconds, view.sampled_at) == (None, None)
+    assert set(view.errors.values()) == {0}
+
+
+def test_nobody_there() -> None:
+    """A port that nobody listens on is a failure to connect, and counted."""
+    sampler = Sampler(unreachable(), ids=no_ids)
+    sampler.sample()
+    sampler.sample()
+    view = sampler.view()
+    assert (view.up, view.reason) == (False, "connect")
+    assert view.errors == {"connect": 2, "auth": 0, "privilege": 0, "timeout": 0, "query": 0, "other": 0}
+    assert view.sample_seconds is not None
+    assert PASSWORD not in view.message
+
+
+@pytest.mark.servers
+def test_old_snapshot_is_withheld(postgresql_site: Site) -> None:
+    """A snapshot is shown for three intervals and then withheld; when it was taken stays known."""
+    now = [1000.0]
+    sampler = Sampler(postgresql_site.server(interval=10.0), ids=no_ids, clock=lambda: now[0])
+    sampler.sample()
+    sampler.close()
+    now[0] = 1030.0
+    assert sampler.view().snapshot is not None
+    now[0] = 1030.1
+    assert sampler.view().snapshot is None
+    assert sampler.view().sampled_at == 1000.0
+
+
+@pytest.mark.servers
+def test_good_snapshot_outlives_a_failure(mariadb_site: Site) -> None:
+    """What was seen last is still shown, while it is fresh, beside the news that the server is down."""
+    with sampling(mariadb_site.server(timeout=0.5)) as sampler:
+        good = sampled(sampler)
+        with frozen(mariadb_site.database):
+            sampler.sample()
+        view = sampler.view()
+    assert view.snapshot == good
+    assert not view.up
+
+
+def test_one_at_a_time() -> None:
+    """A sample that hangs is not joined by a second one, and the view says that it hangs."""
+    now, entered, released, calls = [1000.0], threading.Event(), threading.Event(), []
+
+    def ids() -> frozenset[int]:
+        calls.append(1)
+        entered.set()
+        released.wait(30)
+        return frozenset()
+
+    sampler = Sampler(unreachable(timeout=5.0), ids=ids, clock=lambda: now[0])
+    first = threading.Thread(target=sampler.sample)
+    first.start()
+    try:
+        assert entered.wait(10)
+        sampler.sample()
+        assert len(calls) == 1
+        now[0] = 1007.0
+        assert (sampler.view().up, sampler.view().reason) == (False, "timeout")
+    finally:
+        released.set()
+        first.join()
+    assert sampler.view().reason == "connect"
+
+
+def test_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """An error that is no server's is contained, counted as other, and logged with its traceback."""
+
+    def ids() -> frozenset[int]:
+        raise ZeroDivisionError
+
+    sampler = Sampler(unreachable(), ids=ids)
+    sampler.sample()
+    assert sampler.view().reason == "other"
+    assert sampler.view().errors["other"] == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.servers
+def test_changes_are_logged_once(mariadb_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Down is said once, with the reason, and up again once."""
+    caplog.set_level(logging.INFO, "exporter.sampler")
+    with sampling(mariadb_site.server(timeout=0.5)) as sampler:
+        sampled(sampler)
+        with frozen(mariadb_site.database):
+            sampler.sample()
+            sampler.sample()
+        sampled(sampler)
+        sampled(sampler)
+    said = [record.getMessage() for record in caplog.records if record.name == "exporter.sampler"]
+    assert said == ["server orders is down (timeout): no answer within 0.5 s", "server orders is up again"]
