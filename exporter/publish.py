@@ -34,13 +34,14 @@ class Publisher:
         self._interval = interval
         self._failing = False
         self._stop = threading.Event()
+        self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._name = ""
 
     def start(self) -> None:
         """Begin to publish, under a name that no other process has, whatever their pids are."""
         self._name = f"{os.getpid()}.{secrets.token_hex(8)}"
-        self._stop = threading.Event()
+        self._stop, self._writing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, args=(self._stop,), name="pool-exporter", daemon=True)
         self._thread.start()
 
@@ -62,6 +63,10 @@ class Publisher:
 
     def publish(self) -> None:
         """Write one snapshot now. Never raises."""
+        with self._writing:
+            self._publish()
+
+    def _publish(self) -> None:
         try:
             self._write(json.dumps({"format": FORMAT, **dataclasses.asdict(self._look())}, separators=(",", ":")))
             self._say(None)

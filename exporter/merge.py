@@ -1,0 +1,69 @@
+"""Adding up: pools of one name become one, over the engines of a process and over processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from exporter.records import Histogram, PoolIdentity, PoolSnapshot
+
+_LARGEST = frozenset({"used_longest_seconds"})
+"""Ages: of two, the longer tells the truth about both. All other numbers are sums."""
+
+
+def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
+    """Add up pools of one name; return one snapshot for each name, in the order of the names.
+
+    Gauges, counters and histograms are summed, ages are the largest, connections stand side by side. What has no
+    meaning for one pool (None) is taken from the others, and stays None when none has it.
+    """
+    by_name: dict[str, list[PoolSnapshot]] = {}
+    for snapshot in snapshots:
+        by_name.setdefault(snapshot.identity.name, []).append(snapshot)
+    return tuple(_added(by_name[name]) for name in sorted(by_name))
+
+
+def _added(pools: Sequence[PoolSnapshot]) -> PoolSnapshot:
+    if len(pools) == 1:
+        return pools[0]
+    numbers = {
+        field.name: _joined(field.name, [getattr(pool, field.name) for pool in pools])
+        for field in dataclasses.fields(PoolSnapshot)
+        if field.name != "identity"
+    }
+    # The name is the same, the rest may differ: always take the same one, whatever the order of the processes.
+    return PoolSnapshot(identity=min({pool.identity for pool in pools}, key=_rank), **numbers)
+
+
+def _rank(identity: PoolIdentity) -> tuple[str, ...]:
+    return tuple(map(str, dataclasses.astuple(identity)))
+
+
+def _joined(name: str, values: Sequence[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    if name in _LARGEST:
+        return max(known)
+    if isinstance(known[0], Histogram):
+        return _histograms(known)
+    if isinstance(known[0], Mapping):
+        return _mappings(known)
+    if isinstance(known[0], tuple):
+        return tuple(itertools.chain.from_iterable(known))
+    return sum(known)
+
+
+def _histograms(histograms: Sequence[Histogram]) -> Histogram:
+    counts = tuple(map(sum, zip(*(each.counts for each in histograms), strict=True)))
+    return Histogram(counts=counts, sum=sum(each.sum for each in histograms))
+
+
+def _mappings(mappings: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for mapping in mappings:
+        total.update(mapping)
+    return dict(total)

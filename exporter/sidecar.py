@@ -1,0 +1,132 @@
+"""The sidecar: reads the letterbox, lets the servers be sampled, and puts both together when somebody asks."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+
+import sqlalchemy
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.registry import CollectorRegistry
+
+from exporter.collectors import Content, TableCollector
+from exporter.config import Config, ServerConfig
+from exporter.contained import contained_errors
+from exporter.letterbox import Letterbox
+from exporter.match import match, reports_by_server
+from exporter.merge import add_up
+from exporter.metrics.match import MATCH
+from exporter.metrics.pool import POOL
+from exporter.metrics.server import SERVER
+from exporter.metrics.sidecar import SELF, Build, Self
+from exporter.records import Match, Overview, ProcessSnapshot, ServerView
+from exporter.sampler import Sampler
+from exporter.schedule import Schedule
+from exporter.version import VERSION
+
+REVISION_VARIABLE = "POOL_EXPORTER_REVISION"
+"""Set by whoever builds an image, to the commit that it was built from."""
+
+
+class Sidecar:
+    """Everything behind the page. Looking at it reads memory and the letterbox's files, and asks no database."""
+
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self._clock = clock
+        self._configured_at = clock()
+        self._letterbox = Letterbox(config.processes.directory, clock=clock)
+        self._samplers = [
+            Sampler(server, ids=functools.partial(self._ids, server), clock=clock) for server in config.servers
+        ]
+        self._schedule = Schedule(self._samplers)
+        self._ending: threading.Thread | None = None
+        self._build = _build()
+        self.registry = self._registry()
+
+    def start(self) -> None:
+        """Begin to sample, every server at once."""
+        self._schedule.start()
+
+    def stop(self, *, within: float = 1.0) -> bool:
+        """End the sampling and hang up; tell whether that was done within so many seconds. May be called again.
+
+        A sample that is under way on a silent server ends when its timeout does, and not before.
+        """
+        if self._ending is None:
+            self._ending = threading.Thread(target=self._end, name="pool-exporter-stop", daemon=True)
+            self._ending.start()
+        self._ending.join(within)
+        return not self._ending.is_alive()
+
+    def ready(self) -> bool:
+        """Tell whether every server has been tried once, so that the page says something of each."""
+        views = (sampler.view() for sampler in self._samplers)
+        return all(view.sampled_at is not None or any(view.errors.values()) for view in views)
+
+    def overview(self) -> Overview:
+        """Put together what is known now. The letterbox is read once."""
+        mail = self._letterbox.read()
+        servers = tuple(sampler.view() for sampler in self._samplers)
+        return Overview(
+            now=self._clock(),
+            # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
+            # connections that a disposed pool left behind, and its own /metrics says the same.
+            pools=add_up(pool for process in mail.snapshots for pool in process.pools),
+            servers=servers,
+            matches=self._matches(mail.snapshots, servers),
+            processes={"live": len(mail.snapshots)},
+            rejected=mail.rejected,
+        )
+
+    def _matches(self, processes: tuple[ProcessSnapshot, ...], views: tuple[ServerView, ...]) -> tuple[Match, ...]:
+        by_server = reports_by_server(processes, self.config.servers)
+        found = (
+            match(pool, view.name, reports=reports, sample=view.snapshot, earlier=view.earlier)
+            for view in views
+            for pool, reports in sorted(by_server[view.name].items())
+        )
+        return tuple(each for each in found if each is not None)
+
+    def _ids(self, server: ServerConfig) -> frozenset[int]:
+        """Name the sessions that live pools say they have on this server."""
+        by_pool = reports_by_server(self._letterbox.read().snapshots, self.config.servers)[server.name]
+        connections = (each for reports in by_pool.values() for report in reports for each in report.pool.connections)
+        return frozenset(each.server_id for each in connections if each.server_id is not None)
+
+    def _registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        registry.register(TableCollector((POOL, SERVER, MATCH, SELF), self._content))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        return registry
+
+    def _content(self) -> Content:
+        seen = self.overview()
+        myself = Self(
+            build=self._build,
+            configured=True,
+            configured_at=self._configured_at,
+            contained=contained_errors(),
+            rejected=seen.rejected,
+        )
+        return ((POOL, seen.pools), (SERVER, seen.servers), (MATCH, seen.matches), (SELF, (myself,)))
+
+    def _end(self) -> None:
+        self._schedule.stop()
+        for sampler in self._samplers:
+            sampler.close()
+
+
+def _build() -> Build:
+    return Build(
+        version=VERSION,
+        revision=os.environ.get(REVISION_VARIABLE, ""),
+        python=platform.python_version(),
+        sqlalchemy=sqlalchemy.__version__,
+    )

@@ -1,0 +1,157 @@
+"""The status page: what people read there, and that nothing on it can act."""
+
+from __future__ import annotations
+
+import dataclasses
+from html.parser import HTMLParser
+
+import pytest
+
+from exporter.page import render
+from exporter.records import Overview, PoolSnapshot
+from overviews import DOWN, FULL, MATCH, NOW, SHOP, UNSIZED, UP
+
+EVIL = '<script>alert("1")</script>&amp;\''
+
+
+class Reader(HTMLParser):
+    """Reads a page as a browser would: its elements, and the text of the cells of each row."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.bad: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element; a row begins, or a cell."""
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Check that the last element that was opened is the one that ends."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Add text to the cell that is open."""
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+            if "bad" in (self.elements[-1][1].get("class") or ""):
+                self.bad.append(data)
+
+
+def row(seen: Overview, name: str) -> list[str]:
+    """Return the first row that begins with ``name``."""
+    return next(cells for cells in Reader(render(seen, leak_after=60.0)).rows if cells[0] == name)
+
+
+def pools(*pools: PoolSnapshot) -> Overview:
+    return dataclasses.replace(FULL, pools=pools)
+
+
+def test_one_line_for_every_pool_server_and_match() -> None:
+    """Each pool, each server and each pair of them has a line with its figures."""
+    rows = [cells for cells in Reader(render(FULL, leak_after=60.0)).rows if cells[0] not in ("pool", "server")]
+    assert rows == [
+        ["endless", "QueuePool", "3", "2", "unlimited", "1 min 15 s", "1", "120"],
+        ["files", "NullPool", "0", "0", "-", "-", "0", "0"],
+        ["shop", "QueuePool", "3", "2", "15", "1 min 15 s", "1", "120"],
+        ["orders", "up", "mysql 8.4.0", "3", "4", "1", "2", "9 of 150", "4.0 s ago"],
+        ["stock", "down (auth) Access denied", "-", "-", "-", "-", "-", "-", "4.0 s ago"],
+        ["shop", "orders", "0", "0", "2", "0", "1", "0", "0", "0"],
+    ]
+
+
+def test_the_head_tells_when_and_of_how_many() -> None:
+    """The page says how fresh it is, how many processes it is made of, and that files were rejected."""
+    page = render(FULL, leak_after=60.0)
+    assert "2023-11-14 22:13:20 UTC, 2 live processes, 1 file rejected" in page
+    alone = render(dataclasses.replace(FULL, processes={"live": 1}, rejected={}), leak_after=60.0)
+    assert "UTC, 1 live process. " in alone
+
+
+def test_nothing_known_is_said() -> None:
+    """An empty page says what is missing instead of showing empty tables."""
+    page = render(Overview(NOW, (), (), ()), leak_after=60.0)
+    assert Reader(page).rows == []
+    assert all(
+        sentence in page
+        for sentence in ("No pool is published.", "No server is set up.", "No pool meets a sampled server.")
+    )
+
+
+def test_it_links_what_is_served() -> None:
+    """The links lead to the other paths, and nothing on the page comes from elsewhere or runs."""
+    elements = Reader(render(FULL, leak_after=60.0)).elements
+    assert [attributes["href"] for tag, attributes in elements if tag == "a"] == ["/metrics", "/-/healthy", "/-/ready"]
+    allowed = {"lang", "charset", "name", "content", "href", "class", "scope"}
+    assert {name for _, attributes in elements for name in attributes} <= allowed
+    assert {tag for tag, _ in elements} & {
+        "script",
+        "link",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+    } == set()
+
+
+def test_names_are_text_and_nothing_more() -> None:
+    """Names and messages that look like HTML are shown as they are."""
+    identity = dataclasses.replace(SHOP.identity, name=EVIL, pool_class=EVIL)
+    seen = dataclasses.replace(
+        FULL,
+        pools=(dataclasses.replace(SHOP, identity=identity),),
+        servers=(dataclasses.replace(DOWN, name=EVIL, message=EVIL),),
+        matches=(dataclasses.replace(MATCH, pool=EVIL, server=EVIL),),
+    )
+    reader = Reader(render(seen, leak_after=60.0))
+    assert [cells[:2] for cells in reader.rows if cells[0] == EVIL] == [
+        [EVIL, EVIL],
+        [EVIL, f"down (auth) {EVIL}"],
+        [EVIL, EVIL],
+    ]
+    assert "script" not in {tag for tag, _ in reader.elements}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.9, "9.9 s"), (59.2, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (90_061, "25 h 1 min")],
+)
+def test_ages_are_written_as_people_say_them(seconds: float, text: str) -> None:
+    """An age shows its two largest units."""
+    assert row(pools(dataclasses.replace(SHOP, used_longest_seconds=seconds)), "shop")[5] == text
+
+
+def test_what_needs_a_look_is_marked() -> None:
+    """Long uses, overdue checkouts, a full pool, stale sessions, a dead idle connection, a server that is down."""
+    full = dataclasses.replace(SHOP, used=15, overdue=4)
+    seen = dataclasses.replace(FULL, pools=(full, UNSIZED))
+    assert Reader(render(seen, leak_after=60.0)).bad == [
+        *("15", "1 min 15 s", "4"),
+        *("2", "down (auth) Access denied"),
+        "1",
+    ]
+    assert "1 min 15 s" not in Reader(render(seen, leak_after=80.0)).bad
+
+
+def test_a_server_that_was_never_sampled() -> None:
+    """Before the first good sample there is no figure and no age."""
+    fresh = dataclasses.replace(
+        UP, up=False, message="not sampled yet", snapshot=None, sampled_at=None, sample_seconds=None
+    )
+    cells = row(dataclasses.replace(FULL, servers=(fresh,)), "orders")
+    assert cells == ["orders", "not sampled yet", "-", "-", "-", "-", "-", "-", "never"]
