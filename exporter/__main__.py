@@ -1,0 +1,21 @@
+"""The door of the command: `pool-exporter` and `python -m exporter` begin here."""
+
+from __future__ import annotations
+
+import sys
+
+from exporter.extras import missing_library
+
+
+def main() -> None:
+    """Run the command line; without the extra `sidecar`, say how to install it and exit with 2."""
+    try:
+        from exporter.cli import cli  # noqa: PLC0415  its libraries are an extra, which an application does without
+    except ModuleNotFoundError as error:
+        print(missing_library(error, "sidecar"), file=sys.stderr)  # noqa: T201  click may be what is missing
+        sys.exit(2)
+    cli(prog_name="pool-exporter")
+
+
+if __name__ == "__main__":
+    main()

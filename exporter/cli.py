@@ -1,0 +1,124 @@
+"""The command line: what `pool-exporter` understands, and the exit code that each answer has.
+
+0 is good, 1 is bad news (the answer itself), 2 is used wrongly or cannot run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from exporter import web
+from exporter.config import Config, ConfigError, load
+from exporter.extras import missing_library
+from exporter.values import duration
+from exporter.version import VERSION
+
+GOOD, BAD_NEWS, CANNOT_RUN = 0, 1, 2
+
+_FILE = click.Path(path_type=Path)
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="pool-exporter", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Hold SQLAlchemy's connection pools against the database server's own sessions, for Prometheus.
+
+    Exit codes: 0 good, 1 the answer is bad news, 2 used wrongly or cannot run.
+    """
+
+
+@cli.command(epilog="Example: pool-exporter serve --config config.yaml")
+@click.option(
+    "--config",
+    "file",
+    type=_FILE,
+    required=True,
+    metavar="FILE",
+    help="The configuration, for example config.example.yaml.",
+)
+def serve(file: Path) -> None:
+    """Sample the servers, gather the pools and serve the page, until SIGTERM or Ctrl-C.
+
+    With faults in the configuration nothing is started, and the exit code is 2.
+    """
+    try:
+        config = _load(file)
+    except ConfigError as error:
+        _print_faults(file, error, to_stderr=True)
+        click.echo("pool-exporter: nothing was started", err=True)
+        sys.exit(CANNOT_RUN)
+    sys.exit(web.serve(config))
+
+
+@cli.command("check-config", epilog="Example: pool-exporter check-config config.yaml")
+@click.argument("file", type=_FILE, metavar="FILE")
+def check_config(file: Path) -> None:
+    """Check a configuration, its secrets included, and list every fault as FILE:LINE:COLUMN: KEY: what to do.
+
+    The exit code is 0 when it is good, 1 when it has faults, and 2 when it cannot be read. Nothing is started, and no
+    server is asked.
+    """
+    try:
+        config = _load(file)
+    except ConfigError as error:
+        _print_faults(file, error, to_stderr=False)
+        sys.exit(BAD_NEWS)
+    click.echo(f"{click.format_filename(file)}: good; {_summary(config)}")
+
+
+@cli.command(epilog="Example: pool-exporter demo --for 30s")
+@click.option(
+    "--for",
+    "seconds",
+    callback=_seconds,
+    metavar="DURATION",
+    help="End by itself after this long, for example 30s. Default: run until Ctrl-C.",
+)
+def demo(seconds: float | None) -> None:
+    """Show the whole thing at work on this machine: real servers, a small shop with traffic, and the sidecar.
+
+    Everything that it starts is gone afterwards.
+    """
+    sys.exit(_demo()(seconds))
+
+
+def _demo() -> Callable[[float | None], int]:
+    try:
+        from exporter.demo.run import run  # noqa: PLC0415  the demo's libraries are an extra of their own
+    except ModuleNotFoundError as error:
+        click.echo(missing_library(error, "demo"), err=True)
+        sys.exit(CANNOT_RUN)
+    return run
+
+
+def _load(file: Path) -> Config:
+    try:
+        return load(file)
+    except OSError as error:
+        click.echo(f"pool-exporter: cannot read {click.format_filename(file)}: {error.strerror}", err=True)
+        sys.exit(CANNOT_RUN)
+
+
+def _print_faults(file: Path, error: ConfigError, *, to_stderr: bool) -> None:
+    for fault in error.faults:
+        click.echo(f"{click.format_filename(file)}:{fault}", err=to_stderr)
+
+
+def _summary(config: Config) -> str:
+    servers = ", ".join(f"{server.name} ({server.dialect})" for server in config.servers)
+    host = f"[{config.web.host}]" if ":" in config.web.host else config.web.host
+    return (
+        f"listens on {host}:{config.web.port}; processes in {config.processes.directory or 'no directory'}; "
+        f"servers: {servers or 'none'}"
+    )
