@@ -1,0 +1,246 @@
+"""The demonstration, run as a user runs it: what it shows, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.demo import databases, processes, stage
+from exporter.demo.client import ask
+from exporter.demo.guard import guarding
+from exporter.demo.interruption import remembering
+from exporter.demo.run import run
+
+pytestmark = pytest.mark.servers
+
+
+class Demo:
+    """One run of the demonstration. ``token`` stands in the environment of each of its processes."""
+
+    def __init__(self, folder: Path, *arguments: str, stdout: int | None = None) -> None:
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir(mode=0o711)
+        self.out, self.err = folder / "out", folder / "err"
+        self.token = secrets.token_hex(8)
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "exporter", "demo", *arguments],
+                env={**os.environ, "TMPDIR": str(self.temporary), "DEMO_TOKEN": self.token},
+                stdout=stdout or out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def wait_for(self, text: str) -> None:
+        """Wait until standard output has ``text``."""
+        wait(lambda: text in self.out.read_text() or self.process.poll() is not None)
+        assert text in self.out.read_text(), self.err.read_text()
+
+    def processes(self) -> dict[int, str]:
+        """Return the processes that it has running, and what they were started with."""
+        found = {int(entry.name): _command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        return {
+            pid: command for pid, command in found.items() if pid != self.process.pid and self._started(pid, command)
+        }
+
+    def pid_of(self, program: str) -> int:
+        """Return the process id of the part that was started with ``program``."""
+        return min(pid for pid, command in self.processes().items() if program in command)
+
+    def is_gone(self) -> bool:
+        """Tell whether nothing is left, in the process list and in the temporary folder."""
+        return not self.processes() and not list(self.temporary.iterdir())
+
+    def _started(self, pid: int, command: str) -> bool:
+        # PostgreSQL's processes write their titles over their environment, but work in the temporary folder.
+        with contextlib.suppress(OSError):
+            place = f"{command} {Path(f'/proc/{pid}/cwd').readlink()}"
+            return str(self.temporary) in place or self.token in Path(f"/proc/{pid}/environ").read_text()
+        return False
+
+
+def wait(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    """Return as soon as ``condition`` holds; fail when it does not within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+Start = Callable[..., Demo]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder that other users may pass, as root's PostgreSQL has to."""
+    made = Path(tempfile.mkdtemp(prefix="demo-test-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start demonstrations, and end whatever a failed test has left running."""
+    started: list[Demo] = []
+
+    def begin(*arguments: str, **options: Any) -> Demo:
+        started.append(Demo(folder, *arguments, **options))
+        return started[-1]
+
+    yield begin
+    for demo in started:
+        if demo.process.poll() is None:
+            demo.process.terminate()
+            demo.process.wait(timeout=20)
+        for pid in demo.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _command(entry: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
+    return ""
+
+
+def _rows(output: str, *cells: str) -> list[str]:
+    """Return the lines of the last table that have these cells one after another."""
+    pattern = r"\s+".join(map(re.escape, cells))
+    return re.findall(rf"^\s*{pattern}\b.*$", output, flags=re.MULTILINE)
+
+
+def test_for_shows_leak_and_stale_connections_and_ends_by_itself(start: Start) -> None:
+    """A run with --for ends with 0 and a table of both workers' pools and what is wrong in them."""
+    demo = start("--for", "8s")
+
+    assert demo.process.wait(timeout=60) == 0
+    output = demo.out.read_text()
+    assert _rows(output, "shop", "postgresql", "10"), output  # five in each of two processes
+    assert _rows(output, "reports", "mysql", "6"), output
+    assert "LEAK" in "".join(_rows(output, "shop", "postgresql", "used", "sleeping_in_transaction")), output
+    assert "STALE" in "".join(_rows(output, "reports", "mariadb", "idle", "gone")), output
+    assert "\x1b" not in output
+    assert demo.err.read_text() == ""
+    assert demo.is_gone(), demo.processes()
+
+
+def test_without_mariadb_postgresql_shows_both_troubles(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine without MariaDB and Prometheus is told so, and sees connections end in PostgreSQL instead."""
+    monkeypatch.setattr(stage, "mariadb_available", lambda: False)
+    monkeypatch.setenv("PATH", "/usr/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    assert run(6.5) == 0
+    output = capsys.readouterr().out
+    assert "going on with PostgreSQL alone" in output
+    assert "Prometheus is not on this machine" in output
+    assert _rows(output, "reports", "postgresql", "idle", "gone"), output
+    assert _rows(output, "shop", "postgresql", "used", "sleeping_in_transaction"), output
+    assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_in_a_terminal_ends_everything_in_time(start: Start) -> None:
+    """A table is drawn until Ctrl-C, which gets the terminal's whole group; then all ends within 5 seconds."""
+    controller, terminal = pty.openpty()
+    demo = start(stdout=terminal)
+    os.close(terminal)
+    drawn = b""
+    while b"which means" not in drawn:
+        drawn += os.read(controller, 4096)
+    os.killpg(demo.process.pid, signal.SIGINT)
+    began = time.monotonic()
+    with contextlib.suppress(OSError):  # the terminal is gone when its last user is
+        while os.read(controller, 4096):
+            pass
+    os.close(controller)
+
+    assert demo.process.wait(timeout=20) == 0
+    assert time.monotonic() - began < 5.0
+    assert demo.err.read_text() == ""
+    assert demo.is_gone(), demo.processes()
+
+
+def test_a_database_that_does_not_start_is_an_error_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no server can be started the demonstration cannot run: exit code 2, with the launcher's reason."""
+    monkeypatch.setattr(databases, "POSTGRESQL_SETTINGS", {"no_such_setting": "on"})
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    assert run(1.0) == 2
+    assert "postgres" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_part_that_never_gets_ready_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that says nothing is named when its time is over, and killed when it does not heed SIGTERM."""
+    monkeypatch.setattr(processes, "READY_SECONDS", 0.3)
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.1)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    with guarding(folder / "unused") as guard, remembering() as interruption:
+        started = processes.Processes(folder, guard, interruption)
+        part = started.start("deaf", [sys.executable, "-c", deaf])
+        wait(lambda: "deaf" in part.log.read_text())
+        with pytest.raises(processes.PartError, match=r"deaf was not ready within 0 s; the end of its log:\ndeaf"):
+            started.wait_for(part, lambda: False)
+        started.stop()
+
+    assert part.exit_code() == -signal.SIGKILL
+
+
+def test_nobody_at_home_is_an_answer_too() -> None:
+    """Asking where nobody listens raises nothing: traffic goes on, and readiness is asked again."""
+    answer = ask(f"http://127.0.0.1:{databases.free_port()}/products")
+
+    assert answer.status == 0
+    assert "ConnectionRefusedError" in answer.body
+
+
+def test_a_part_that_dies_ends_the_rest_and_is_named(start: Start) -> None:
+    """When the sidecar is killed, the demonstration says which part died and how, cleans up, and fails."""
+    demo = start()
+    demo.wait_for("after 0 s")
+    sidecar = demo.pid_of("serve")
+    os.kill(sidecar, signal.SIGKILL)
+
+    assert demo.process.wait(timeout=20) == 1
+    assert f"sidecar (process {sidecar}) was ended by SIGKILL" in demo.err.read_text()
+    assert demo.is_gone(), demo.processes()
+
+
+def test_nothing_survives_when_the_demonstration_itself_is_killed(start: Start) -> None:
+    """After SIGKILL, which nobody can answer, its guard ends the parts with their workers and removes the folder."""
+    demo = start()
+    demo.wait_for("after 0 s")
+    assert demo.pid_of("prometheus")
+    demo.process.kill()
+    demo.process.wait()
+
+    wait(demo.is_gone, seconds=10)
+
+
+def test_a_signal_during_the_set_up_ends_it_cleanly(start: Start) -> None:
+    """SIGTERM while the parts start is obeyed between two steps, with the exit code that the signal has."""
+    demo = start("--for", "30s")
+    demo.wait_for("PostgreSQL")
+    demo.process.terminate()
+
+    assert demo.process.wait(timeout=20) == 128 + signal.SIGTERM
+    assert "interrupted while setting up" in demo.out.read_text()
+    assert demo.is_gone(), demo.processes()
