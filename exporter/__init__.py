@@ -62,13 +62,18 @@ def instrument(
     pools into that directory, once a second, for the sidecar.
 
     Raises:
-        TypeError: ``target`` is none of these.
-        ValueError: ``leak_after`` is not above 0.
+        TypeError: ``target`` is none of these, or ``name`` is no text.
+        ValueError: ``leak_after`` is not above 0, or ``registry`` has metrics of these names from somebody else.
 
     Nothing that happens afterwards raises into the application.
     """
+    if leak_after is not None and (isinstance(leak_after, bool) or not isinstance(leak_after, int | float)):
+        raise TypeError(f"leak_after must be a number of seconds, not {leak_after!r}")
     if leak_after is not None and not leak_after > 0:
         raise ValueError(f"leak_after must be a number of seconds above 0, not {leak_after!r}")
+    if name is not None and not isinstance(name, str):
+        # Names are sorted at every scrape: one that is no text would take all other pools off the page.
+        raise TypeError(f"name must be a text, not {name!r}")
     return Instrumentation(_watch().add(_watched(target), name=name, leak_after=leak_after, registry=registry))
 
 

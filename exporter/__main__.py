@@ -14,6 +14,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         print(missing_library(error, "sidecar"), file=sys.stderr)  # noqa: T201  click may be what is missing
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says it; the libraries take a moment to load
     cli(prog_name="pool-exporter")
 
 

@@ -27,7 +27,8 @@ def identify(target: Engine | Pool, *, name: str | None) -> PoolIdentity:
 
 
 def _host(url: URL) -> str:
-    asked = url.host or url.query.get("host") or ""
+    # A socket's path is no host that a server of the network could be taken for.
+    asked = url.host or url.query.get("host") or url.query.get("unix_socket") or ""
     host = asked if isinstance(asked, str) else asked[0]
     return host or ("localhost" if url.get_backend_name() in _DEFAULT_PORTS else "")
 

@@ -27,6 +27,11 @@ MOST_BYTES = 8 * 1024 * 1024
 _MOST = 2**63
 """No count reaches it, and larger integers do not fit into the float that the page shows."""
 
+_MOST_POOLS = 1000
+_MOST_LABELS = 100
+_LONGEST_TEXT = 1000
+"""More than any application has, and little enough that one file cannot hold up the page for all."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -95,11 +100,13 @@ class Letterbox:
                 found = [each for each in entries if each.name.endswith(".json") and not each.name.startswith(".")]
             trouble = ""
         except FileNotFoundError:
-            found, trouble = [], ""
+            found, trouble = [], f"there is no {self._directory} yet"
         except OSError as error:
             found, trouble = [], str(error)
         if trouble and trouble != self._trouble:
             _log.warning("cannot read processes.directory: %s; no pool is seen until it can be read", trouble)
+        elif self._trouble and not trouble:
+            _log.warning("processes.directory can be read now")
         self._trouble = trouble
         return found
 
@@ -163,7 +170,17 @@ def _understood(content: bytes) -> ProcessSnapshot:
         raise _RejectedError("malformed") from None
     if not math.isfinite(snapshot.taken) or not all(map(_is_sound, snapshot.pools)):
         raise _RejectedError("malformed")
+    if len(snapshot.pools) > _MOST_POOLS or not all(len(text) <= _LONGEST_TEXT for text in _texts(snapshot)):
+        raise _RejectedError("too_big")
     return snapshot
+
+
+def _texts(snapshot: ProcessSnapshot) -> Iterator[str]:
+    for pool in snapshot.pools:
+        yield from (value for value in vars(pool.identity).values() if isinstance(value, str))
+        for value in vars(pool).values():
+            if isinstance(value, dict):
+                yield from value
 
 
 def _is_sound(pool: PoolSnapshot) -> bool:
@@ -172,6 +189,7 @@ def _is_sound(pool: PoolSnapshot) -> bool:
     return (
         len(pool.use_seconds.counts) == len(USE_BUCKETS) + 1
         and all(0 <= number < _MOST for number in _numbers(pool))
+        and all(len(value) <= _MOST_LABELS for value in vars(pool).values() if isinstance(value, dict))
         and (most is None or most >= 0)
     )
 

@@ -42,8 +42,11 @@ class Publisher:
         """Begin to publish, under a name that no other process has, whatever their pids are."""
         self._name = f"{os.getpid()}.{secrets.token_hex(8)}"
         self._stop, self._writing = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._run, args=(self._stop,), name="pool-exporter", daemon=True)
-        self._thread.start()
+        # In a child, an older one is the parent's; and one that does not start is none to wait for.
+        self._thread = None
+        thread = threading.Thread(target=self._run, args=(self._stop,), name="pool-exporter", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """End the thread and take the file away: this process holds nothing open any more."""

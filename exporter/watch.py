@@ -66,8 +66,9 @@ class Watch:
             monitor = self.find(target)
             if monitor is None:
                 limit = default_leak_after() if leak_after is None else leak_after
+                page = self._page(registry)
                 monitor = PoolMonitor(target, name=name, leak_after=limit)
-                self._page(registry).monitors.append(monitor)
+                page.monitors.append(monitor)
             elif leak_after is not None:
                 monitor.leak_after = leak_after
             self._publish()
@@ -114,20 +115,28 @@ class Watch:
 
     def _page(self, registry: CollectorRegistry) -> Page:
         if registry not in self._pages:
-            page = self._pages[registry] = Page()
+            page = Page()
 
             def look() -> Content:
                 with self._lock:
                     return ((POOL, page.snapshots()),)
 
+            # Remembered only when it is shown: a registry with somebody else's metrics of these names refuses it.
             registry.register(TableCollector((POOL,), look))
+            self._pages[registry] = page
         return self._pages[registry]
 
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
         if directory and self._publisher is None:
-            self._publisher = Publisher(Path(directory), self.snapshot)
-            self._publisher.start()
+            publisher = Publisher(Path(directory), self.snapshot)
+            try:
+                publisher.start()
+            except RuntimeError:
+                # The process may have no thread left. The pool is watched all the same; the next one tries again.
+                contain("publish")
+            else:
+                self._publisher = publisher
 
 
 def default_leak_after() -> float:

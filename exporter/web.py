@@ -146,11 +146,17 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
         server.should_exit = True
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    # Whoever tells it to read its configuration again does not mean to end it; reading it again is not built yet.
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _no_reload)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _no_reload(_number: int, _frame: Any) -> None:
+    _log.warning("SIGHUP: the configuration cannot be read again while running yet; restart to apply a change")
 
 
 def _leave() -> None:

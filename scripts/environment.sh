@@ -29,6 +29,8 @@ debian_packages() {
     if [ ! -e "$_policy" ]; then
         printf '#!/bin/sh\nexit 101\n' > "$_policy" && chmod +x "$_policy"
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        # dash does not come to EXIT when a signal ends it; the file left behind would keep every service from starting.
+        trap 'exit 130' INT; trap 'exit 143' TERM; trap 'exit 129' HUP
     else
         _policy=
     fi
@@ -37,7 +39,7 @@ debian_packages() {
     if (apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install --assume-yes --no-install-recommends $_missing) \
         > "$_log" 2>&1 < /dev/null; then _failed=0; else _failed=1; tail -n 15 "$_log" >&2; fi
     rm -f "$_log"
-    if [ -n "$_policy" ]; then rm -f "$_policy"; trap - EXIT; fi
+    if [ -n "$_policy" ]; then rm -f "$_policy"; trap - EXIT INT TERM HUP; fi
     return $_failed
 }
 
@@ -58,10 +60,13 @@ _create_venv() {
 
 # Quiet unless it fails: an installer's chatter says nothing to someone who wants to see the project.
 _install() {
-    _log=$(mktemp)
+    _log=.venv/.installation  # not in the temporary folder: Ctrl-C would leave it there
     if command -v uv >/dev/null; then
         uv pip install --python .venv/bin/python "$@" > "$_log" 2>&1 || { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
     else
+        # Ctrl-C while .venv was made leaves one without pip, and uv makes all of its own so.
+        .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip > "$_log" 2>&1 ||
+            { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
         .venv/bin/python -m pip --disable-pip-version-check install --progress-bar off "$@" > "$_log" 2>&1 ||
             { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
     fi
@@ -70,7 +75,8 @@ _install() {
 
 environment() {
     _create_venv
-    _wanted=$(cat "requirements/$1.txt" pyproject.toml | cksum)
+    # With the place: a copy of this folder has programs in its .venv that start with the path of the first.
+    _wanted=$( (cat "requirements/$1.txt" pyproject.toml; pwd) | cksum)
     _stamp=.venv/.holds-$1
     if [ -e "$_stamp" ] && [ "$(cat "$_stamp")" = "$_wanted" ]; then return; fi
     say "installing the packages of requirements/$1.txt into .venv (about half a minute the first time)"

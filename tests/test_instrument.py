@@ -6,9 +6,10 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -370,7 +371,37 @@ def test_what_is_no_engine_is_refused(target: object) -> None:
         exporter.instrument(target)
 
 
+@pytest.mark.parametrize("leak_after", ["60", True])
+def test_leak_after_must_be_a_number(make_engine: MakeEngine, leak_after: Any) -> None:
+    """A leak_after that is no number is refused by name."""
+    with pytest.raises(TypeError, match="leak_after must be a number of seconds, not"):
+        exporter.instrument(make_engine(), leak_after=leak_after)
+
+
+def test_a_socket_is_no_host(page: Page) -> None:
+    """A pool that goes through a socket is not taken for the server on the port of this host."""
+    engine = create_engine("mysql+pymysql://shop@/orders?unix_socket=/run/mysqld/mysqld.sock")
+    assert "/run/mysqld/mysqld.sock" in exporter.instrument(engine, registry=page.registry).name
+    exporter.uninstrument(engine)
+
+
 def test_leak_after_must_be_positive(make_engine: MakeEngine) -> None:
     """A leak_after that could never be passed is refused."""
     with pytest.raises(ValueError, match="above 0, not 0"):
         exporter.instrument(make_engine(), leak_after=0)
+
+
+def test_a_name_must_be_a_text(make_engine: MakeEngine, page: Page) -> None:
+    """A name that is no text is refused, and the other pools stay on the page."""
+    exporter.instrument(make_engine(), registry=page.registry)
+    with pytest.raises(TypeError, match="name must be a text, not 7"):
+        exporter.instrument(make_engine(), name=7, registry=page.registry)  # type: ignore[arg-type]
+    assert page.value("size") == 5
+
+
+def test_a_registry_that_is_taken_refuses_every_time(make_engine: MakeEngine, page: Page) -> None:
+    """Somebody else's metrics of our names are an error at each call, never a pool that silently is not shown."""
+    Gauge("sqlalchemy_pool_size", "Of somebody else.", registry=page.registry)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="sqlalchemy_pool_size"):
+            exporter.instrument(make_engine(), registry=page.registry)

@@ -57,14 +57,17 @@ def test_only_what_is_fresh_is_live(tmp_path: Path, age: float, *, live: bool) -
 
 
 def test_no_directory_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """None configured, or one that is made later: nothing is found, nothing is said, and later it is used."""
+    """None configured, or one that is made later: nothing is found, that is said once, and later it is used."""
     later = tmp_path / "later"
     letterbox = box(later)
     assert letterbox.read().snapshots == box(None).read().snapshots == ()
     later.mkdir()
     put(later, letter())
     assert letterbox.read().snapshots == (LIVE,)
-    assert caplog.records == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot read processes.directory: there is no {later} yet; no pool is seen until it can be read",
+        "processes.directory can be read now",
+    ]
 
 
 def test_a_directory_that_cannot_be_read_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -84,6 +84,20 @@ def test_a_bad_letter_is_counted_and_hides_no_other(tmp_path: Path, content: obj
     assert mail.rejected == rejected(malformed=1)
 
 
+HUGE: dict[str, object] = {
+    "more pools than anybody has": letter(pools=[{"identity": {**IDENTITY, "name": f"pool {n}"}} for n in range(1001)]),
+    "a name that fills the page": pool(identity={**IDENTITY, "name": "x" * 1001}),
+    "a reason that fills the page": pool(closes={"x" * 1001: 1}),
+}
+
+
+@pytest.mark.parametrize("content", HUGE.values(), ids=HUGE.keys())
+def test_what_would_fill_the_page_is_too_big(tmp_path: Path, content: object) -> None:
+    """A file within the limit of bytes cannot hold up the page for everybody either."""
+    put(tmp_path, content)
+    assert box(tmp_path).read().rejected == rejected(too_big=1)
+
+
 def test_binary_content_is_malformed(tmp_path: Path) -> None:
     """Bytes that are no text do no harm."""
     (tmp_path / "1.bad.json").write_bytes(bytes(range(256)))

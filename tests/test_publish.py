@@ -134,3 +134,33 @@ def test_a_process_and_its_fork_publish_apart(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "seen\n", "")
     assert len(published(box)) == 1  # the parent took its own away; the killed child could not
+
+
+NO_THREADS = """
+import threading
+import exporter
+from prometheus_client import REGISTRY
+from sqlalchemy import create_engine
+
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+start, threading.Thread.start = threading.Thread.start, refuse
+exporter.instrument(create_engine("sqlite://"), name="shop")
+assert REGISTRY.get_sample_value("sqlalchemy_pool_checkouts_total", {"pool": "shop"}) == 0
+threading.Thread.start = start
+"""
+
+
+def test_a_process_without_threads_left_is_not_harmed(tmp_path: Path) -> None:
+    """Where no thread can be started the pool is watched all the same, and the process ends without a word of ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_THREADS],
+        check=False,
+        env={**os.environ, "POOL_EXPORTER_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "contained an error of sqlalchemy-pool-exporter in publish" in done.stderr
+    assert "atexit" not in done.stderr

@@ -66,7 +66,8 @@ def test_stop_leaves_no_thread() -> None:
     before = threading.active_count()
     with running(Sampler(unreachable(interval=0.05), ids=no_ids)):
         pass
-    eventually(lambda: threading.active_count() == before)
+    # Not ==: a thread that an earlier test left behind may end meanwhile.
+    eventually(lambda: threading.active_count() <= before)
 
 
 def test_no_servers() -> None:

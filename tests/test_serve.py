@@ -86,6 +86,18 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert "Traceback" not in said
 
 
+def test_a_hangup_does_not_end_it(tmp_path: Path) -> None:
+    """SIGHUP says in the log that a change needs a restart, and the page goes on."""
+    with running(tmp_path) as command:
+        host, port = command.address()
+        command.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "SIGHUP: the configuration cannot be read again" in command.log.read_text())
+        connection = HTTPConnection(host, port, timeout=5)
+        connection.request("GET", "/-/healthy")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
 def test_a_signal_right_after_the_start_is_not_lost(tmp_path: Path) -> None:
     """SIGTERM that comes while the server is being set up ends it as well."""
     with running(tmp_path) as command:

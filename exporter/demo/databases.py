@@ -134,7 +134,8 @@ def mariadb(folder: Path, *, settings: Mapping[str, str] = NO_SETTINGS, port: in
     command = ["--no-defaults", f"--datadir={folder / 'data'}", *(["--user=root"] if os.geteuid() == 0 else [])]
     if not (folder / "data").exists():
         log_size = f"--innodb-log-file-size={MARIADB_SETTINGS['innodb-log-file-size']}"
-        run([installer, *command, "--skip-test-db", log_size], folder)
+        # --force: a machine that cannot look up its own name, as in a bare container, is good enough for us.
+        run([installer, *command, "--skip-test-db", "--force", log_size], folder)
     places = {"socket": folder / "mariadb.sock", "pid-file": folder / "mariadb.pid", "tmpdir": folder}
     chosen = {**MARIADB_SETTINGS, **places, "init-file": _administrator(folder, password), "port": port, **settings}
     command = [server, *command, *(f"--{name}={value}" for name, value in chosen.items())]

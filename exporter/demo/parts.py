@@ -81,7 +81,9 @@ def sidecar(folder: Path, directory: Path, accounts: Mapping[str, Accounts]) -> 
         SERVER.format(name=name, url=each.exporter.render_as_string(), variable=_variable(name))
         for name, each in accounts.items()
     ]
-    config.write_text("".join([CONFIG.format(port=port, directory=directory, leak_after=LEAK_AFTER), *servers]))
+    config.write_text(
+        "".join([CONFIG.format(port=port, directory=json.dumps(str(directory)), leak_after=LEAK_AFTER), *servers])
+    )
     env = {_variable(name): each.exporter_password for name, each in accounts.items()}
     return Start((sys.executable, "-m", "exporter", "serve", "--config", config), env, f"http://127.0.0.1:{port}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ LOOK_EVERY = 1.0
 
 def run(seconds: float | None) -> int:
     """Show everything for so many seconds, or until Ctrl-C; return the exit code when all that was started is gone."""
+    _forget_libpq()
     display = Display()
     with remembering() as interruption:
         try:
@@ -38,6 +40,12 @@ def run(seconds: float | None) -> int:
     # Without --for, a signal is how it is meant to end.
     cut_short = seconds is not None and interruption.signal
     return 128 + cut_short if cut_short else 0
+
+
+def _forget_libpq() -> None:
+    """Take away what the user's shell tells libpq, such as PGSSLMODE: it is meant for other servers than these."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 @contextlib.contextmanager

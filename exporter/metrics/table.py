@@ -45,10 +45,18 @@ def one(get: Callable[[S], Value]) -> Callable[[S], Samples]:
 
 
 def by_label(get: Callable[[S], Mapping[str, float]], known: tuple[str, ...] = ()) -> Callable[[S], Samples]:
-    """Read one value for each label value; those known in advance are there from the start, with 0."""
+    """Read one value for each label value; those known in advance are there from the start, with 0.
+
+    One that is not known, from a newer version or from a file that somebody forged, is summed as ``other`` where there
+    is that, and else left out: what a page shows is bounded.
+    """
 
     def read(subject: S) -> Samples:
-        values = {**dict.fromkeys(known, 0.0), **get(subject)}
+        values = dict.fromkeys(known, 0.0)
+        for label, value in get(subject).items():
+            shown = label if label in values or not known else "other"
+            if shown in values or not known:
+                values[shown] = values.get(shown, 0.0) + value
         return (((label,), value) for label, value in values.items())
 
     return read
