@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine
@@ -18,6 +19,7 @@ from exporter.config import ServerConfig
 from exporter.demo.databases import Database
 from exporter.demo.programs import process_tree
 from exporter.records import ServerSnapshot
+from waiting import eventually
 
 Launch = Callable[..., contextlib.AbstractContextManager[Database]]
 """Starts a server, as those of `exporter.demo.databases` do."""
@@ -136,9 +138,17 @@ def frozen(database: Database) -> Iterator[None]:
     pids = process_tree(database.pid)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
+    # A busy machine takes a moment to stop every thread, and one that still runs may still answer.
+    eventually(lambda: all(map(_is_stopped, pids)))
     try:
         yield
     finally:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether no thread of a process runs."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) <= {"T"}
