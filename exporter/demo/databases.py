@@ -45,6 +45,8 @@ MARIADB_SETTINGS = {
     "innodb-flush-log-at-trx-commit": "0",
     "innodb-buffer-pool-size": "16M",
     "innodb-log-file-size": "8M",
+    # io_uring takes locked memory, which all servers of a user share; there is little of it by default.
+    "innodb-use-native-aio": "0",
 }
 MARIADB_ADMINISTRATOR = """\
 CREATE OR REPLACE USER administrator@'%' IDENTIFIED BY '{password}';
@@ -133,9 +135,9 @@ def mariadb(folder: Path, *, settings: Mapping[str, str] = NO_SETTINGS, port: in
     # As root, MariaDB wants to be told that root is meant.
     command = ["--no-defaults", f"--datadir={folder / 'data'}", *(["--user=root"] if os.geteuid() == 0 else [])]
     if not (folder / "data").exists():
-        log_size = f"--innodb-log-file-size={MARIADB_SETTINGS['innodb-log-file-size']}"
+        same = [f"--{name}={MARIADB_SETTINGS[name]}" for name in ("innodb-log-file-size", "innodb-use-native-aio")]
         # --force: a machine that cannot look up its own name, as in a bare container, is good enough for us.
-        run([installer, *command, "--skip-test-db", "--force", log_size], folder)
+        run([installer, *command, "--skip-test-db", "--force", *same], folder)
     places = {"socket": folder / "mariadb.sock", "pid-file": folder / "mariadb.pid", "tmpdir": folder}
     chosen = {**MARIADB_SETTINGS, **places, "init-file": _administrator(folder, password), "port": port, **settings}
     command = [server, *command, *(f"--{name}={value}" for name, value in chosen.items())]
