@@ -6,6 +6,13 @@ import contextlib
 import logging
 from collections import Counter
 
+PLACES = (
+    "checkin", "checkout", "close", "close_detached", "collect", "connect", "connect_errors", "detach", "disposals",
+    "fork", "instrument_all", "invalidate", "listen", "log", "ping", "plugin", "publish", "recreate", "server_id",
+    "soft_invalidate", "timeout", "wait",
+)  # fmt: skip
+"""Where errors are contained; the values of the label ``where``."""
+
 _log = logging.getLogger("exporter")
 _counts: Counter[str] = Counter()
 
@@ -31,3 +38,8 @@ def contain(where: str) -> None:
 def contained_errors() -> dict[str, int]:
     """Return how many errors were contained so far, by place."""
     return dict(_counts)
+
+
+def start_from_zero() -> None:
+    """Forget what was contained, as a child does with what its parent was."""
+    _counts.clear()

@@ -20,7 +20,7 @@ def _connection_id(connection: Any) -> int:
 
 def _pg8000_pid(connection: Any) -> int:
     # pg8000 keeps the answer to its start-up message: the backend's pid in the first four bytes, then the cancel key.
-    return int.from_bytes(connection._backend_key_data[:4], "big")  # noqa: SLF001  there is no public way
+    return int.from_bytes(connection._backend_key_data[:4], "big")
 
 
 _READERS: dict[str, Callable[[Any], int]] = {

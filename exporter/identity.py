@@ -14,7 +14,7 @@ def identify(target: Engine | Pool, *, name: str | None) -> PoolIdentity:
     """Tell what a pool is. Holds no user, no password and no query string."""
     pool_class = type(target.pool if isinstance(target, Engine) else target).__name__
     if not isinstance(target, Engine):
-        dialect = target._dialect  # noqa: SLF001  a pool without an engine has no other way to say it
+        dialect = target._dialect
         family, driver = getattr(dialect, "name", ""), getattr(dialect, "driver", "")
         return PoolIdentity(name or f"{family or 'pool'}:{pool_class}", pool_class, family, driver)
     url = target.url

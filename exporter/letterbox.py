@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from exporter.publish import FORMAT
-from exporter.records import REJECT_REASONS, USE_BUCKETS, Histogram, PoolSnapshot, ProcessSnapshot
+from exporter.records import HISTOGRAMS, REJECT_REASONS, Histogram, PoolSnapshot, ProcessSnapshot
 
 LIVE_SECONDS = 10.0
 """A process publishes once a second; one that has not for this long holds nothing that we know of."""
@@ -187,11 +187,15 @@ def _is_sound(pool: PoolSnapshot) -> bool:
     """Tell whether every number can be added up and shown: no NaN, nothing endless but a limit, nothing below 0."""
     most = pool.connections_max
     return (
-        len(pool.use_seconds.counts) == len(USE_BUCKETS) + 1
+        all(_fits(getattr(pool, name), bounds) for name, bounds in HISTOGRAMS.items())
         and all(0 <= number < _MOST for number in _numbers(pool))
         and all(len(value) <= _MOST_LABELS for value in vars(pool).values() if isinstance(value, dict))
         and (most is None or most >= 0)
     )
+
+
+def _fits(histogram: Histogram | None, bounds: tuple[float, ...]) -> bool:
+    return histogram is None or len(histogram.counts) == len(bounds) + 1
 
 
 def _numbers(pool: PoolSnapshot) -> Iterator[float]:

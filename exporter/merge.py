@@ -10,8 +10,10 @@ from typing import Any
 
 from exporter.records import Histogram, PoolIdentity, PoolSnapshot
 
-_LARGEST = frozenset({"used_longest_seconds"})
-"""Ages: of two, the longer tells the truth about both. All other numbers are sums."""
+_LARGEST = frozenset(
+    {"used_longest_seconds", "waiting_longest_seconds", "recycle_seconds", "timeout_seconds", "pre_ping"}
+)
+"""Ages, of which the longer tells the truth about both, and settings, which are nobody's share. All else is summed."""
 
 
 def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:

@@ -22,6 +22,17 @@ CLOSE_REASONS = (
 INVALIDATION_CAUSES = ("ping", "disconnect", "cancelled", "error", "application", "soft")
 """Why a connection was invalidated; the values of the label ``cause``."""
 
+STALE_CODES = (
+    # MySQL and MariaDB: gone away, lost during query, lost with the system's word, ended for inactivity, killed
+    "2006", "2013", "2055", "4031", "1927",
+    # PostgreSQL: admin or crash shutdown, cannot connect now, database dropped, idle session, idle in transaction
+    "57P01", "57P02", "57P03", "57P04", "57P05", "25P03",
+    # PostgreSQL: connection exception, does not exist, failure
+    "08000", "08003", "08006",
+    "other",
+)  # fmt: skip
+"""The values of the label ``code``, the last for whatever cannot be told: psycopg2, for one, never says why."""
+
 SESSION_STATES: tuple[SessionState, ...] = (
     "active",
     "sleeping",
@@ -39,6 +50,31 @@ REJECT_REASONS = ("unreadable", "not_regular", "too_big", "malformed", "unknown_
 
 USE_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 """Upper bounds, in seconds, of the histogram of uses. They reach hours: a leak lies far beyond ten seconds."""
+
+WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 29.0, 31.0, 60.0, 120.0)
+"""Upper bounds, in seconds, of the histogram of waits. They straddle 30 s, the default pool_timeout."""
+
+CONNECT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds, in seconds, of the histogram of connects."""
+
+IDLE_BUCKETS = (0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 28800.0)
+"""Upper bounds, in seconds, of the histogram of idle times; the last is MySQL's default wait_timeout."""
+
+LIFETIME_BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0)
+"""Upper bounds, in seconds, of the histogram of ages at close."""
+
+PING_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
+"""Upper bounds, in seconds, of the histogram of pings: mostly a round trip to the server."""
+
+HISTOGRAMS = {
+    "use_seconds": USE_BUCKETS,
+    "wait_seconds": WAIT_BUCKETS,
+    "connect_seconds": CONNECT_BUCKETS,
+    "idle_seconds": IDLE_BUCKETS,
+    "lifetime_seconds": LIFETIME_BUCKETS,
+    "ping_seconds": PING_BUCKETS,
+}
+"""The histograms of a pool, and the upper bounds that each must have."""
 
 SLEEP_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 28800.0)
 """Upper bounds, in seconds, of the histogram of sleeping sessions; the last is MySQL's default wait_timeout."""
@@ -74,13 +110,16 @@ class PooledConnection:
     """One open connection of a pool.
 
     ``server_id`` is what the server calls it (None when the driver cannot say); ``seconds`` is how long it has been in
-    its state, ``age`` how long it has been open.
+    its state, ``age`` how long it has been open. ``site`` is where the application took it, ``holder`` the name of the
+    thread or task that did; both only while it is used.
     """
 
     state: UseState
     seconds: float
     age: float
     server_id: int | None = None
+    site: str | None = None
+    holder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +140,27 @@ class PoolSnapshot:
     closes: Mapping[str, int] = field(default_factory=dict)
     invalidations: Mapping[str, int] = field(default_factory=dict)
     use_seconds: Histogram = Histogram(counts=(0,) * (len(USE_BUCKETS) + 1))
+    detached: int = 0
+    orphaned: int = 0
+    waiting: int | None = None
+    waiting_longest_seconds: float | None = None
+    overdue_by_site: Mapping[str, int] = field(default_factory=dict)
+    connect_errors: int = 0
+    stale_ping: Mapping[str, int] = field(default_factory=dict)
+    stale_use: Mapping[str, int] = field(default_factory=dict)
+    timeouts: int | None = None
+    overdue_checkouts: int = 0
+    garbage_collected: int = 0
+    detaches: int = 0
+    disposals: int = 0
+    wait_seconds: Histogram | None = None
+    connect_seconds: Histogram | None = None
+    idle_seconds: Histogram | None = None
+    lifetime_seconds: Histogram | None = None
+    ping_seconds: Histogram | None = None
+    recycle_seconds: float | None = None
+    timeout_seconds: float | None = None
+    pre_ping: bool | None = None
     connections: tuple[PooledConnection, ...] = ()
 
 

@@ -9,13 +9,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from exporter.collectors import Content, TableCollector
-from exporter.contained import contain
+from exporter.contained import contain, contained_errors, start_from_zero
 from exporter.merge import add_up
+from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.publish import Publisher
@@ -34,20 +35,28 @@ class Page:
 
     monitors: list[PoolMonitor] = field(default_factory=list)
     departed: dict[str, PoolSnapshot] = field(default_factory=dict)
+    room: int = 100
+
+    def enter(self, monitor: PoolMonitor) -> None:
+        """Show one more pool. Nobody may ever look at this page, so now and then those that are gone leave here."""
+        self.monitors.append(monitor)
+        if len(self.monitors) > self.room:
+            self._see_off()
+            self.room = max(2 * len(self.monitors), 100)
 
     def snapshots(self) -> tuple[PoolSnapshot, ...]:
-        """Read every pool; fold the counts of those that are gone, so that no counter falls and no memory is kept."""
-        living = []
-        for monitor in list(self.monitors):
+        """Read every pool; what those that are gone had counted is kept by name, so that no counter falls."""
+        self._see_off()
+        return add_up((*(monitor.snapshot() for monitor in self.monitors), *self.departed.values()))
+
+    def _see_off(self) -> None:
+        # Read after it was found to be gone: before, its last connection could come back between the two.
+        for monitor in [monitor for monitor in self.monitors if monitor.gone()]:
+            self.monitors.remove(monitor)
             snapshot = monitor.snapshot()
-            if monitor.gone() and monitor in self.monitors:
-                self.monitors.remove(monitor)
-                name = snapshot.identity.name
-                before = (self.departed[name],) if name in self.departed else ()
-                self.departed[name] = add_up((*before, snapshot))[0]
-            else:
-                living.append(snapshot)
-        return add_up((*living, *self.departed.values()))
+            name = snapshot.identity.name
+            before = (self.departed[name],) if name in self.departed else ()
+            self.departed[name] = add_up((*before, snapshot))[0]
 
 
 class Watch:
@@ -59,18 +68,26 @@ class Watch:
         self._publisher: Publisher | None = None
 
     def add(
-        self, target: Engine | Pool, *, name: str | None, leak_after: float | None, registry: CollectorRegistry
+        self,
+        target: Engine | Pool,
+        *,
+        name: str | None,
+        leak_after: float | None,
+        call_sites: bool | None,
+        registry: CollectorRegistry,
     ) -> PoolMonitor:
-        """Watch the pool of ``target``; a pool that is watched already stays as it is, but for a new ``leak_after``."""
+        """Watch the pool of ``target``; a pool that is watched already stays as it is, but for what is given anew."""
         with self._lock:
             monitor = self.find(target)
             if monitor is None:
                 limit = default_leak_after() if leak_after is None else leak_after
+                sites = call_sites is not False
                 page = self._page(registry)
-                monitor = PoolMonitor(target, name=name, leak_after=limit)
-                page.monitors.append(monitor)
-            elif leak_after is not None:
-                monitor.leak_after = leak_after
+                monitor = PoolMonitor(target, name=name, leak_after=limit, call_sites=sites)
+                page.enter(monitor)
+            else:
+                monitor.configure(name=name, leak_after=leak_after, call_sites=call_sites)
+                self._move(monitor, registry)
             self._publish()
             return monitor
 
@@ -93,11 +110,14 @@ class Watch:
         """Return what this process publishes: pools of one name are added up."""
         with self._lock:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
+            monitors = self._monitors()
+        _speak(monitors)
         return ProcessSnapshot(pid=os.getpid(), taken=time.time(), pools=add_up(pools))
 
     def after_fork(self) -> None:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""
         self._lock = threading.RLock()
+        start_from_zero()
         for page in self._pages.values():
             page.departed.clear()
         for monitor in self._monitors():
@@ -119,12 +139,23 @@ class Watch:
 
             def look() -> Content:
                 with self._lock:
-                    return ((POOL, page.snapshots()),)
+                    snapshots, monitors = page.snapshots(), list(page.monitors)
+                _speak(monitors)
+                return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
 
             # Remembered only when it is shown: a registry with somebody else's metrics of these names refuses it.
-            registry.register(TableCollector((POOL,), look))
+            registry.register(TableCollector((POOL, CONTAINED), look))
             self._pages[registry] = page
         return self._pages[registry]
+
+    def _move(self, monitor: PoolMonitor, registry: CollectorRegistry) -> None:
+        """Show a pool in the registry that was asked for by name: instrument_all may have put it into the default."""
+        if registry is REGISTRY or monitor in self._page(registry).monitors:
+            return
+        for page in self._pages.values():
+            if monitor in page.monitors:
+                page.monitors.remove(monitor)
+        self._page(registry).enter(monitor)
 
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
@@ -137,6 +168,15 @@ class Watch:
                 contain("publish")
             else:
                 self._publisher = publisher
+
+
+def _speak(monitors: list[PoolMonitor]) -> None:
+    """Log what was found, with no lock held; a handler that raises costs the page nothing."""
+    try:
+        for monitor in monitors:
+            monitor.speak()
+    except Exception:
+        contain("log")
 
 
 def default_leak_after() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.metrics.contained import contained_errors_row
 from exporter.metrics.table import Metric, Table, by_label, one
 from exporter.records import REJECT_REASONS
 
@@ -53,13 +54,7 @@ SELF: Table[Self] = Table(
             "When the configuration was last read and good, in seconds since 1970.",
             one(lambda self: self.configured_at),
         ),
-        Metric(
-            "pool_exporter_contained_errors",
-            "counter",
-            "Errors of the exporter that it kept to itself, by place; none is expected.",
-            by_label(lambda self: self.contained, ("collect",)),
-            labels=("where",),
-        ),
+        contained_errors_row(lambda self: self.contained),
         Metric(
             "pool_exporter_snapshots_rejected",
             "counter",

@@ -52,11 +52,11 @@ def by_label(get: Callable[[S], Mapping[str, float]], known: tuple[str, ...] = (
     """
 
     def read(subject: S) -> Samples:
-        values = dict.fromkeys(known, 0.0)
+        values: dict[str, float] = dict.fromkeys(known, 0)
         for label, value in get(subject).items():
             shown = label if label in values or not known else "other"
             if shown in values or not known:
-                values[shown] = values.get(shown, 0.0) + value
+                values[shown] = values.get(shown, 0) + value
         return (((label,), value) for label, value in values.items())
 
     return read

@@ -1,0 +1,137 @@
+"""Overdue checkouts: each counted once, said once when it is found and once more when it comes back after all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from exporter.callsite import CallSite, described
+from exporter.listeners import Late
+from exporter.tally import Usage
+
+_log = logging.getLogger("exporter.leaks")
+_UNKNOWN = "unknown"
+_HOLDERS = 20
+_SILENCE = 60.0
+
+
+class TimeoutLog:
+    """Says who holds a pool's connections when somebody waited for one in vain: at most once a minute a pool."""
+
+    def __init__(self, name: str, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.name = name
+        self._clock = clock
+        self._next = float("-inf")
+        self._saying = threading.Lock()
+
+    def say(self, usages: Iterable[Usage], waited: float) -> None:
+        """Write one line, unless one was written lately or is being written. Waits for nobody."""
+        now = self._clock()
+        if now < self._next or not self._saying.acquire(blocking=False):
+            return
+        try:
+            self._next = now + _SILENCE
+            _log.warning(
+                "pool %s: a wait of %.1f s for a connection ended in a timeout; %s. Whoever holds them for long keeps "
+                "the others waiting; this is said at most once a minute",
+                self.name, waited, holders(usages, now) or "no connection is known to be out",
+            )  # fmt: skip
+        finally:
+            self._saying.release()
+
+
+class Leaks:
+    """What is overdue in one pool. Looked after by whoever reads the pool, never by the application's threads."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._most = 0
+        self._notes: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=1000)
+
+    def speak(self) -> None:
+        """Log what was found. To be called without any lock held.
+
+        A log handler is the application's: it may wait for a lock whose holder is waiting for ours.
+        """
+        while self._notes:
+            try:
+                text, values = self._notes.popleft()
+            except IndexError:  # another thread was faster
+                return
+            _log.warning(text, *values)
+
+    def _note(self, text: str, *values: Any) -> None:
+        self._notes.append((text, values))
+
+    def count(self, *, ended: int, now: int) -> int:
+        """Return how many checkouts ever became overdue: those that ended so, and those that are so now.
+
+        One that ends while they are read is in neither; it was counted before.
+        """
+        self._most = max(self._most, ended + now)
+        return self._most
+
+    def returned(self, late: Iterable[Late], *, leak_after: float) -> None:
+        """Say which overdue checkouts came back since the last look. To be called before ``look``."""
+        for tally, out_since, held, site, holder in late:
+            if tally.overdue_out == out_since:
+                self._note(
+                    "pool %s: the connection taken at %s by %s came back after %.1f s",
+                    self.name, place(site), named(holder), held,
+                )  # fmt: skip
+            else:
+                self._note(
+                    "pool %s: a connection taken at %s by %s was out for %.1f s, longer than leak_after=%g s, "
+                    "and has come back",
+                    self.name, place(site), named(holder), held, leak_after,
+                )  # fmt: skip
+
+    def look(self, usages: Iterable[Usage], *, now: float, leak_after: float) -> Counter[str]:
+        """Find what is overdue now; return how many by call site."""
+        sites: Counter[str] = Counter()
+        for usage in usages:
+            out_since = usage.out_since
+            if not out_since or now - out_since <= leak_after:
+                continue
+            site = place(usage.site)
+            sites[site] += 1
+            if usage.tally.overdue_out != out_since:
+                usage.tally.overdue_out = out_since
+                self._note(
+                    "pool %s: a connection taken at %s by %s has been out for %.1f s, longer than leak_after=%g s",
+                    self.name, site, named(usage.holder), now - out_since, leak_after,
+                )  # fmt: skip
+        return sites
+
+
+def place(site: CallSite | None) -> str:
+    """Return where a connection was taken, in words."""
+    return _UNKNOWN if site is None else described(site)
+
+
+def named(holder: Any) -> str:
+    """Return the name of the thread or task that took a connection, as far as it can still be told."""
+    if isinstance(holder, int):
+        threads = {thread.ident: thread.name for thread in threading.enumerate()}
+        if holder in threads:
+            return f"thread {threads[holder]}"
+        # gevent numbers its greenlets as threads are numbered, and keeps no list of them.
+        gevent = threading.get_ident.__module__.startswith("gevent")
+        return f"greenlet {holder}" if gevent else f"thread {holder} (ended)"
+    task = None if holder is None else holder()
+    if task is not None:
+        return f"task {task.get_name()}{' (ended)' if task.done() else ''}"
+    return "a task that has ended" if holder is not None else _UNKNOWN
+
+
+def holders(usages: Iterable[Usage], now: float) -> str:
+    """Return who holds connections, the longest first and at most 20 of them, in one line for a log."""
+    outs = [(now - out, usage) for usage, out in ((usage, usage.out_since) for usage in usages) if out]
+    outs.sort(key=lambda pair: pair[0], reverse=True)
+    words = [f"{place(usage.site)} by {named(usage.holder)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
+    rest = len(outs) - len(words)
+    return f"{len(outs)} out: {'; '.join(words)}{f'; and {rest} more' if rest else ''}" if outs else ""
