@@ -17,13 +17,14 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from exporter.everywhere import on_every_engine
 from exporter.pool import PoolMonitor
 from exporter.records import PoolSnapshot
 from exporter.version import VERSION
 from exporter.watch import Watch, after_fork_in_child
 
 __version__ = VERSION
-__all__ = ["Instrumentation", "__version__", "instrument", "uninstrument"]
+__all__ = ["Instrumentation", "__version__", "instrument", "instrument_all", "uninstrument"]
 
 
 class Instrumentation:
@@ -39,7 +40,9 @@ class Instrumentation:
 
     def snapshot(self) -> PoolSnapshot:
         """Return what is known of the pool now: counts since it was instrumented, and one row per connection."""
-        return self._monitor.snapshot()
+        snapshot = self._monitor.snapshot()
+        self._monitor.speak()
+        return snapshot
 
 
 def instrument(
@@ -47,6 +50,7 @@ def instrument(
     *,
     name: str | None = None,
     leak_after: float | None = None,
+    call_sites: bool | None = None,
     registry: CollectorRegistry = REGISTRY,
 ) -> Instrumentation:
     """Watch a connection pool and show it in ``registry``; return a handle.
@@ -56,6 +60,7 @@ def instrument(
         name: the label ``pool``; by default ``dialect://host:port/database``. Pools of one name add up.
         leak_after: seconds after which a checkout counts as overdue; by default the environment variable
             POOL_EXPORTER_LEAK_AFTER, else 60.
+        call_sites: whether to note where in the application each connection is taken; by default yes.
         registry: where the metrics are shown; by default prometheus_client's own, hence the application's /metrics.
 
     Instrumenting a pool twice is instrumenting it once. With POOL_EXPORTER_DIR set, the process also publishes its
@@ -67,14 +72,13 @@ def instrument(
 
     Nothing that happens afterwards raises into the application.
     """
-    if leak_after is not None and (isinstance(leak_after, bool) or not isinstance(leak_after, int | float)):
-        raise TypeError(f"leak_after must be a number of seconds, not {leak_after!r}")
-    if leak_after is not None and not leak_after > 0:
-        raise ValueError(f"leak_after must be a number of seconds above 0, not {leak_after!r}")
+    _check(leak_after)
     if name is not None and not isinstance(name, str):
         # Names are sorted at every scrape: one that is no text would take all other pools off the page.
         raise TypeError(f"name must be a text, not {name!r}")
-    return Instrumentation(_watch().add(_watched(target), name=name, leak_after=leak_after, registry=registry))
+    return Instrumentation(
+        _watch().add(_watched(target), name=name, leak_after=leak_after, call_sites=call_sites, registry=registry)
+    )
 
 
 def uninstrument(target: Any) -> None:
@@ -86,6 +90,32 @@ def uninstrument(target: Any) -> None:
     _watch().remove(_watched(target))
 
 
+def instrument_all(
+    *,
+    leak_after: float | None = None,
+    call_sites: bool | None = None,
+    registry: CollectorRegistry = REGISTRY,
+) -> None:
+    """Instrument every engine that is made from now on, wherever in the program, as ``instrument`` would.
+
+    Engines that exist already are left alone (nobody keeps a list of them): call this before they are made, or
+    ``instrument`` them. Called again, it changes the settings of the engines to come. An engine that is instrumented
+    by name as well takes that name. Nothing of this raises out of ``create_engine``.
+
+    Raises:
+        ValueError: ``leak_after`` is not above 0.
+    """
+    _check(leak_after)
+    on_every_engine(functools.partial(instrument, leak_after=leak_after, call_sites=call_sites, registry=registry))
+
+
+def _check(leak_after: float | None) -> None:
+    if leak_after is not None and (isinstance(leak_after, bool) or not isinstance(leak_after, int | float)):
+        raise TypeError(f"leak_after must be a number of seconds, not {leak_after!r}")
+    if leak_after is not None and not leak_after > 0:
+        raise ValueError(f"leak_after must be a number of seconds above 0, not {leak_after!r}")
+
+
 def _watched(target: Any) -> Engine | Pool:
     # An AsyncEngine is a thin coat over an Engine, which alone has events; looked at by name, so that asyncio's part
     # of SQLAlchemy is not imported into programs that do without.
@@ -95,8 +125,9 @@ def _watched(target: Any) -> Engine | Pool:
             f"exporter needs an Engine, an AsyncEngine or a Pool, not {type(target).__name__}; "
             "a sessionmaker or a Session has its engine as .kw['bind'] or .get_bind()"
         )
-    # What execution_options() returns is a short-lived view of an engine; the pool is that engine's.
-    return getattr(engine, "_proxied", engine)
+    # What execution_options() returns is a short-lived view of an engine, or of another view; the pool is the engine's.
+    proxied = getattr(engine, "_proxied", None)
+    return engine if proxied is None else _watched(proxied)
 
 
 @functools.cache

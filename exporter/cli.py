@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from exporter import web
+from exporter import runner, web
 from exporter.config import Config, ConfigError, load
 from exporter.extras import missing_library
 from exporter.values import duration
@@ -59,6 +59,20 @@ def serve(file: Path) -> None:
         click.echo("pool-exporter: nothing was started", err=True)
         sys.exit(CANNOT_RUN)
     sys.exit(web.serve(config))
+
+
+@cli.command(
+    context_settings={"allow_interspersed_args": False}, epilog="Example: pool-exporter run -- gunicorn app:app"
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def run(command: tuple[str, ...]) -> None:
+    """Start a program as it is, with every SQLAlchemy engine of it and of its child processes instrumented.
+
+    It takes the place of this command: signals and the exit code are the program's own. What it counts is on its own
+    /metrics, if it has one, and with POOL_EXPORTER_DIR set in that directory, for the sidecar. The exit code is 2 when
+    the program cannot be started.
+    """
+    sys.exit(runner.run(command))
 
 
 @cli.command("check-config", epilog="Example: pool-exporter check-config config.yaml")

@@ -1,5 +1,8 @@
-# Sourced by the other scripts: `environment NAME` makes .venv hold what requirements/NAME.txt locks, and this project.
-# Needs Python 3.10 or newer; uses uv when it is there, else pip. Does nothing when nothing has changed since.
+# Sourced by the other scripts: `environment NAME [FOLDER]` makes a virtual environment (.venv unless told otherwise) hold
+# what requirements/NAME.txt locks, and this project. Needs Python 3.10 or newer; uses uv when it is there, else pip. Does
+# nothing when nothing has changed since.
+
+_venv=.venv
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 2; }
@@ -44,42 +47,43 @@ debian_packages() {
 }
 
 _create_venv() {
-    [ ! -x .venv/bin/python ] || .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || rm -rf .venv
-    [ ! -x .venv/bin/python ] || return 0
+    [ ! -x "$_venv/bin/python" ] || "$_venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || rm -rf "$_venv"
+    [ ! -x "$_venv/bin/python" ] || return 0
     _interpreter=$(_python) || exit 2
-    say "making .venv with $("$_interpreter" --version)"
+    say "making $_venv with $("$_interpreter" --version)"
     if command -v uv >/dev/null; then
-        uv venv --quiet --python "$_interpreter" .venv
-    elif ! "$_interpreter" -m venv .venv >/dev/null 2>&1; then
-        rm -rf .venv
+        uv venv --quiet --python "$_interpreter" "$_venv"
+    elif ! "$_interpreter" -m venv "$_venv" >/dev/null 2>&1; then
+        rm -rf "$_venv"
         _debian_root || die "$_interpreter cannot make a virtual environment; on Debian install python3-venv, or install uv"
         debian_packages python3-venv || die "python3-venv could not be installed; see above"
-        "$_interpreter" -m venv .venv
+        "$_interpreter" -m venv "$_venv"
     fi
 }
 
 # Quiet unless it fails: an installer's chatter says nothing to someone who wants to see the project.
 _install() {
-    _log=.venv/.installation  # not in the temporary folder: Ctrl-C would leave it there
+    _log=$_venv/.installation  # not in the temporary folder: Ctrl-C would leave it there
     if command -v uv >/dev/null; then
-        uv pip install --python .venv/bin/python "$@" > "$_log" 2>&1 || { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
+        uv pip install --python "$_venv/bin/python" "$@" > "$_log" 2>&1 || { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
     else
-        # Ctrl-C while .venv was made leaves one without pip, and uv makes all of its own so.
-        .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip > "$_log" 2>&1 ||
+        # Ctrl-C while it was made leaves one without pip, and uv makes all of its own so.
+        "$_venv/bin/python" -m pip --version >/dev/null 2>&1 || "$_venv/bin/python" -m ensurepip > "$_log" 2>&1 ||
             { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
-        .venv/bin/python -m pip --disable-pip-version-check install --progress-bar off "$@" > "$_log" 2>&1 ||
+        "$_venv/bin/python" -m pip --disable-pip-version-check install --progress-bar off "$@" > "$_log" 2>&1 ||
             { tail -n 20 "$_log" >&2; rm -f "$_log"; return 1; }
     fi
     rm -f "$_log"
 }
 
 environment() {
+    _venv=${2:-.venv}
     _create_venv
-    # With the place: a copy of this folder has programs in its .venv that start with the path of the first.
+    # With the place: a copy of this folder has programs in its environment that start with the path of the first.
     _wanted=$( (cat "requirements/$1.txt" pyproject.toml; pwd) | cksum)
-    _stamp=.venv/.holds-$1
+    _stamp=$_venv/.holds-$1
     if [ -e "$_stamp" ] && [ "$(cat "$_stamp")" = "$_wanted" ]; then return; fi
-    say "installing the packages of requirements/$1.txt into .venv (about half a minute the first time)"
+    say "installing the packages of requirements/$1.txt into $_venv (about half a minute the first time)"
     _install --require-hashes --requirement "requirements/$1.txt" || die "the packages could not be installed; see above"
     # An editable install needs the build tool; the lock of each environment names it, so nothing unlocked is fetched.
     _install --no-deps --no-build-isolation --editable . || die "the project could not be installed; see above"
