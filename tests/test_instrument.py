@@ -18,6 +18,9 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 import exporter
 
+# What is dropped unclosed, as these tests do on purpose, Python 3.13 complains about.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+
 POOL = "sqlite:///shop.db"
 MakeEngine = Callable[..., Engine]
 

@@ -56,13 +56,14 @@ class _Broken:
     [
         ("checkout", "exporter.listeners.time"),
         ("checkin", "exporter.listeners.time"),
-        ("checkin", "exporter.tally.bisect_left"),
+        ("checkin", "exporter.listeners.SHORT_USE"),
         ("connect", "exporter.listeners.Tally"),
-        ("close", "exporter.listeners._reason"),
-        ("close_detached", "exporter.listeners.Tally"),
-        ("invalidate", "exporter.listeners._cause"),
+        ("close", "exporter.listeners.reason_of"),
+        ("close_detached", "exporter.listeners.id"),
+        ("invalidate", "exporter.listeners.cause_of"),
         ("soft_invalidate", "exporter.listeners.Usage"),
-        ("detach", "exporter.tally.Usage.leave"),
+        ("checkin", "exporter.tally.Usage.leave"),
+        ("detach", "exporter.listeners.threading"),
         ("server_id", "exporter.listeners.server_id"),
     ],
 )
@@ -74,7 +75,7 @@ def test_an_error_of_ours_never_reaches_the_application(
     registry = CollectorRegistry()
     exporter.instrument(engine, registry=registry)
     before = contained_errors().get(where, 0)
-    monkeypatch.setattr(seam, _Broken())
+    monkeypatch.setattr(seam, _Broken(), raising=False)  # not there: a builtin that is shadowed
     for _ in range(3):  # more rounds than slots: one that got lost would be missed
         with engine.connect() as connection, engine.connect() as other:
             connection.exec_driver_sql("select 1")

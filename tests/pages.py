@@ -1,0 +1,135 @@
+"""A page of metrics as tests read it, and a scraper that looks at it all the time and sees no counter fall."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry
+
+T = TypeVar("T")
+Sample = tuple[str, tuple[tuple[str, str], ...]]
+
+_COUNTS = ("_total", "_bucket", "_count")
+
+
+class Page:
+    """A registry, and short ways to ask it about one pool."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        self.registry = CollectorRegistry()
+
+    def find(self, name: str, **labels: str) -> float | None:
+        """Return a sample of ``sqlalchemy_pool_NAME``, or None."""
+        return self.registry.get_sample_value(f"sqlalchemy_pool_{name}", {"pool": self.pool, **labels})
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return a sample that must be there."""
+        value = self.find(name, **labels)
+        assert value is not None, f"sqlalchemy_pool_{name}{labels} is not on the page"
+        return value
+
+    def values(self, *names: str) -> dict[str, float]:
+        """Return several samples that have no further labels."""
+        return {name: self.value(name) for name in names}
+
+    def connections(self) -> tuple[float | None, float | None]:
+        """Return how many are idle and how many used."""
+        return self.find("connections", state="idle"), self.find("connections", state="used")
+
+    def by(self, name: str, *labels: str) -> dict[str, float]:
+        """Return what is above zero, by the values of one label or of several, joined by a blank."""
+        found = (sample for family in self.registry.collect() for sample in family.samples)
+        return {
+            " ".join(sample.labels[label] for label in labels): sample.value
+            for sample in found
+            if sample.name == f"sqlalchemy_pool_{name}" and sample.value
+        }
+
+    def counts(self) -> dict[Sample, float]:
+        """Return every sample that may only grow."""
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name.endswith(_COUNTS) and family.type in ("counter", "histogram")
+        }
+
+
+class Growth:
+    """Looks at a page again and again; remembers whatever fell or vanished."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._before: Mapping[Sample, float] = {}
+        self.looks = 0
+        self.fallen: list[tuple[Sample, float, float | None]] = []
+
+    def look(self) -> None:
+        """Read the page once and hold it against the time before."""
+        now = self._page.counts()
+        self.fallen += [
+            (sample, before, now.get(sample))
+            for sample, before in self._before.items()
+            if now.get(sample, -1.0) < before
+        ]
+        self._before = now
+        self.looks += 1
+
+
+@contextlib.contextmanager
+def scraped(page: Page) -> Iterator[Growth]:
+    """Scrape a page from another thread while the body runs; no counter may fall from one look to the next."""
+    growth, done, errors = Growth(page), threading.Event(), []
+
+    def scrape() -> None:
+        try:
+            while not done.wait(0.003):  # leaves the threads some of the one interpreter that all share
+                growth.look()
+        except Exception as error:  # a thread has nobody else to tell
+            errors.append(error)
+
+    thread = threading.Thread(target=scrape, name="scraper")
+    thread.start()
+    try:
+        yield growth
+    finally:
+        done.set()
+        thread.join()
+    growth.look()
+    assert not errors
+    assert not growth.fallen
+    assert growth.looks > 1
+
+
+@contextlib.contextmanager
+def hurried() -> Iterator[None]:
+    """Let threads take turns every 10 microseconds while the body runs, so that they meet everywhere."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def settled(look: Callable[[], T]) -> T:
+    """Return what ``look`` tells once the collector has taken all that nobody holds any more."""
+    for _ in range(3):  # what the finalizers of one round let go is for the next
+        gc.collect()
+    return look()
+
+
+async def threads_of_the_driver_ended() -> None:
+    """Wait until aiosqlite's threads are done: they answer to the loop, which must not be closed before."""
+    for _ in range(1000):
+        if not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a connection of aiosqlite is still open")
