@@ -16,7 +16,10 @@ def _folder(path: str) -> str:
     return str(Path(path).resolve()) + "/"
 
 
-_LIBRARIES = tuple(sorted({_folder(path) for key, path in sysconfig.get_paths().items() if "lib" in key}))
+# The folder of scripts too: the last frame below an installed application is the command that started its server.
+_LIBRARIES = tuple(
+    sorted({_folder(path) for key, path in sysconfig.get_paths().items() if "lib" in key or key == "scripts"})
+)
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 # What stands between the application and its connection whoever installed it, and however.
 _CORE = (
