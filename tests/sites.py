@@ -136,11 +136,12 @@ def counts(snapshot: ServerSnapshot | None, user: str) -> dict[tuple[str, str, s
 def frozen(database: Database) -> Iterator[None]:
     """Stop all processes of a server while the body runs: its kernel still accepts, and nobody ever answers."""
     pids = process_tree(database.pid)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    # A busy machine takes a moment to stop every thread, and one that still runs may still answer.
-    eventually(lambda: all(map(_is_stopped, pids)))
     try:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        # A busy machine takes a moment to stop every thread, and one that still runs may still answer.
+        eventually(lambda: all(map(_is_stopped, pids)))
         yield
     finally:
         for pid in pids:
@@ -149,6 +150,9 @@ def frozen(database: Database) -> Iterator[None]:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Tell whether no thread of a process runs."""
-    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return set(states) <= {"T"}
+    """Tell whether no thread of a process runs: all are stopped, or it has ended."""
+    states = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            states.add(path.read_text().rpartition(")")[2].split()[0])
+    return states <= {"T", "Z", "X"}
