@@ -21,7 +21,7 @@ from exporter.everywhere import on_every_engine
 from exporter.pool import PoolMonitor
 from exporter.records import PoolSnapshot
 from exporter.version import VERSION
-from exporter.watch import Watch, after_fork_in_child
+from exporter.watch import Watch, after_fork_in_child, before_fork
 
 __version__ = VERSION
 __all__ = ["Instrumentation", "__version__", "instrument", "instrument_all", "uninstrument"]
@@ -134,6 +134,9 @@ def _watched(target: Any) -> Engine | Pool:
 def _watch() -> Watch:
     """Make the one watch of this process, at the first use: importing this package starts nothing."""
     watch = Watch()
-    os.register_at_fork(after_in_child=functools.partial(after_fork_in_child, watch))
+    if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+        os.register_at_fork(
+            before=functools.partial(before_fork, watch), after_in_child=functools.partial(after_fork_in_child, watch)
+        )
     atexit.register(watch.stop)
     return watch

@@ -41,6 +41,9 @@ class Ear:
     def __init__(self, driver: str, *, leak_after: float, call_sites: bool, asynchronous: bool) -> None:
         self._driver = driver
         self.complain: Callable[[list[Usage], float], None] | None = None  # told of each timeout, and who holds what
+        # Rung when a connection is met or cannot be made; with `calling`, when one is taken that lay idle as well.
+        self.bell: Callable[[], None] | None = None
+        self.calling = False
         self.leak_after = leak_after
         self.call_sites = call_sites
         self.asynchronous = asynchronous
@@ -73,6 +76,11 @@ class Ear:
         listeners = (self.invalidate, self.soft_invalidate, self.close, self.detach, self.close_detached)
         return {listener.__name__: _contained(listener) for listener in listeners}
 
+    def ring(self) -> None:
+        """Tell that something happens, to whoever may be at rest."""
+        if self.bell is not None:
+            self.bell()
+
     # What the seam tells.
 
     def took(self, record: Any, pool: Any) -> None:
@@ -93,6 +101,8 @@ class Ear:
         now = time.perf_counter()
         idle = now - usage.idle_since
         if idle > SHORT_IDLE or self.waited:
+            if self.calling:
+                self.ring()
             usage.begin(now, self.waited.pop(self.whoami(), None))
         else:
             tally = usage.tally
@@ -273,6 +283,7 @@ class Ear:
         self.ledger.enter(usage)
         if adopted and self.unmet:
             self.unmet -= 1
+        self.ring()  # now that it can be seen
         return usage
 
     def _server_id(self, record: Any, connection: Any) -> int | None:

@@ -8,12 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from exporter.records import Histogram, PoolIdentity, PoolSnapshot
+from exporter.records import HISTOGRAMS, Histogram, PoolIdentity, PoolSnapshot
 
 _LARGEST = frozenset(
     {"used_longest_seconds", "waiting_longest_seconds", "recycle_seconds", "timeout_seconds", "pre_ping"}
 )
 """Ages, of which the longer tells the truth about both, and settings, which are nobody's share. All else is summed."""
+
+_COUNTED = frozenset(
+    {"checkouts", "checkins", "connects", "connect_errors", "closes", "invalidations", "stale_ping", "stale_use"}
+    | {"timeouts", "overdue_checkouts", "garbage_collected", "detaches", "disposals", *HISTOGRAMS}
+)
+"""What a pool has counted, and what stays true when it is no more. All else is what it holds, or how it is set."""
 
 
 def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
@@ -26,6 +32,19 @@ def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
     for snapshot in snapshots:
         by_name.setdefault(snapshot.identity.name, []).append(snapshot)
     return tuple(_added(by_name[name]) for name in sorted(by_name))
+
+
+def counted(pool: PoolSnapshot) -> PoolSnapshot:
+    """Return what a pool had counted, now that its process has ended and holds nothing open any more."""
+    return PoolSnapshot(identity=pool.identity, **{name: getattr(pool, name) for name in _COUNTED})
+
+
+def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up counts by label value."""
+    total: Counter[str] = Counter()
+    for mapping in mappings:
+        total.update(mapping)
+    return dict(total)
 
 
 def _added(pools: Sequence[PoolSnapshot]) -> PoolSnapshot:
@@ -53,7 +72,7 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
     if isinstance(known[0], Histogram):
         return _histograms(known)
     if isinstance(known[0], Mapping):
-        return _mappings(known)
+        return add_up_counts(known)
     if isinstance(known[0], tuple):
         return tuple(itertools.chain.from_iterable(known))
     return sum(known)
@@ -62,10 +81,3 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
 def _histograms(histograms: Sequence[Histogram]) -> Histogram:
     counts = tuple(map(sum, zip(*(each.counts for each in histograms), strict=True)))
     return Histogram(counts=counts, sum=sum(each.sum for each in histograms))
-
-
-def _mappings(mappings: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for mapping in mappings:
-        total.update(mapping)
-    return dict(total)

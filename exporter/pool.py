@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -61,6 +62,13 @@ class PoolMonitor:
             self._ear.call_sites = call_sites
             for usage in () if call_sites else self._ear.ledger.peek():
                 usage.site = None  # each keeps its last one, which no checkout will replace
+
+    def ring(self, bell: Callable[[], None], *, always: bool) -> None:
+        """Ring ``bell``, in the application's thread, whenever a connection is made or met for the first time.
+
+        With ``always`` also when one is taken that has lain idle.
+        """
+        self._ear.bell, self._ear.calling = bell, always
 
     def stop(self) -> None:
         """Hear nothing more, and keep nothing of what was heard."""

@@ -45,7 +45,10 @@ SESSION_STATES: tuple[SessionState, ...] = (
 SAMPLE_ERRORS = ("connect", "auth", "privilege", "timeout", "query", "other")
 """Why a sample failed; the values of the label ``reason``."""
 
-REJECT_REASONS = ("unreadable", "not_regular", "too_big", "malformed", "unknown_format")
+PROCESS_STATES: tuple[ProcessState, ...] = ("live", "silent")
+"""How a process that lives reports: lately, or not for a while; the values of the label ``state``."""
+
+REJECT_REASONS = ("unreadable", "not_regular", "foreign", "too_big", "malformed", "unknown_format")
 """Why a file in the letterbox is not read; the values of the label ``reason``."""
 
 USE_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
@@ -81,6 +84,7 @@ SLEEP_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0
 
 UseState = Literal["idle", "used"]
 SessionState = Literal["active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other"]
+ProcessState = Literal["live", "silent"]
 SampleErrorReason = Literal["connect", "auth", "privilege", "timeout", "query", "other"]
 
 
@@ -166,11 +170,31 @@ class PoolSnapshot:
 
 @dataclass(frozen=True)
 class ProcessSnapshot:
-    """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970)."""
+    """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970).
+
+    ``id`` is its own, whatever its pid is; ``host`` is the machine or container that it runs in. When it is ``locked``
+    it holds a lock for as long as it lives. One that is ``resting`` publishes again when something happens, and one
+    that has ``ended`` never again. ``contained`` are errors of ours that the application never saw, by place.
+    """
 
     pid: int
     taken: float
     pools: tuple[PoolSnapshot, ...] = ()
+    id: str = ""
+    host: str = ""
+    locked: bool = False
+    resting: bool = False
+    ended: bool = False
+    contained: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProcessReport:
+    """A process that lives, with the last that it published: how many seconds ago, and whether it is silent since."""
+
+    snapshot: ProcessSnapshot
+    state: ProcessState
+    age: float
 
 
 @dataclass(frozen=True)
@@ -256,11 +280,16 @@ class Match:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970)."""
+    """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
+
+    ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported.
+    """
 
     now: float
     pools: tuple[PoolSnapshot, ...]
     servers: tuple[ServerView, ...]
     matches: tuple[Match, ...]
-    processes: Mapping[str, int] = field(default_factory=dict)
+    processes: tuple[ProcessReport, ...] = ()
+    ended: tuple[PoolSnapshot, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
+    contained: Mapping[str, int] = field(default_factory=dict)

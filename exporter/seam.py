@@ -187,6 +187,7 @@ def _note(ear: Ear, what: str) -> None:
     try:
         if ear.active:
             ear.ledger.note(what)
+            ear.ring()
     except Exception:
         contain(what)
 

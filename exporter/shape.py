@@ -98,6 +98,15 @@ def _directory(value: Any, info: ValidationInfo) -> Path:
     return path
 
 
+def _users(value: Any) -> frozenset[int] | None:
+    """Read whose files are taken; None, for ``any``, stands for everybody's."""
+    if value == "any":
+        return None
+    if not isinstance(value, list):
+        raise _misfit("" if value is None else value, "a list of users such as [shop, 1000], or any")
+    return frozenset(values.user_id(_text(user, "the name or number of a user")) for user in value)
+
+
 Duration = Annotated[float, _read(values.duration, values.DURATION)]
 
 
@@ -120,6 +129,8 @@ class ProcessesSection(Section):
     """Where the instrumented processes publish."""
 
     directory: Annotated[Path | None, BeforeValidator(_directory)] = None
+    users: Annotated[frozenset[int] | None, BeforeValidator(_users)] = frozenset()
+    per_process: Annotated[bool, _read(values.switch, "true or false")] = False
 
 
 class ServerSection(Section):

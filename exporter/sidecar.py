@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
@@ -16,13 +17,16 @@ from prometheus_client.registry import CollectorRegistry
 from exporter.collectors import Content, TableCollector
 from exporter.config import Config, ServerConfig
 from exporter.contained import contained_errors
-from exporter.letterbox import Letterbox
+from exporter.letterbox import Letterbox, Mail
 from exporter.match import match, reports_by_server
-from exporter.merge import add_up
+from exporter.merge import add_up, add_up_counts
 from exporter.metrics.match import MATCH
 from exporter.metrics.pool import POOL
+from exporter.metrics.processes import POOL_BY_PROCESS, PROCESSES
 from exporter.metrics.server import SERVER
 from exporter.metrics.sidecar import SELF, Build, Self
+from exporter.metrics.table import Table
+from exporter.processes import pools_by_process, reporters
 from exporter.records import Match, Overview, ProcessSnapshot, ServerView
 from exporter.sampler import Sampler
 from exporter.schedule import Schedule
@@ -39,7 +43,7 @@ class Sidecar:
         self.config = config
         self._clock = clock
         self._configured_at = clock()
-        self._letterbox = Letterbox(config.processes.directory, clock=clock)
+        self._letterbox = _letterbox(config, clock)
         self._samplers = [
             Sampler(server, ids=functools.partial(self._ids, server), clock=clock) for server in config.servers
         ]
@@ -70,18 +74,24 @@ class Sidecar:
 
     def overview(self) -> Overview:
         """Put together what is known now. The letterbox is read once."""
-        mail = self._letterbox.read()
+        mail = self._read()
         servers = tuple(sampler.view() for sampler in self._samplers)
+        living = (pool for report in mail.reports for pool in report.snapshot.pools)
         return Overview(
             now=self._clock(),
             # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
             # connections that a disposed pool left behind, and its own /metrics says the same.
-            pools=add_up(pool for process in mail.snapshots for pool in process.pools),
+            pools=add_up((*living, *mail.ended)),
             servers=servers,
             matches=self._matches(mail.snapshots, servers),
-            processes={"live": len(mail.snapshots)},
+            processes=mail.reports,
+            ended=mail.ended,
             rejected=mail.rejected,
+            contained=mail.contained,
         )
+
+    def _read(self) -> Mail:
+        return Mail() if self._letterbox is None else self._letterbox.read()
 
     def _matches(self, processes: tuple[ProcessSnapshot, ...], views: tuple[ServerView, ...]) -> tuple[Match, ...]:
         by_server = reports_by_server(processes, self.config.servers)
@@ -94,17 +104,21 @@ class Sidecar:
 
     def _ids(self, server: ServerConfig) -> frozenset[int]:
         """Name the sessions that live pools say they have on this server."""
-        by_pool = reports_by_server(self._letterbox.read().snapshots, self.config.servers)[server.name]
+        by_pool = reports_by_server(self._read().snapshots, self.config.servers)[server.name]
         connections = (each for reports in by_pool.values() for report in reports for each in report.pool.connections)
         return frozenset(each.server_id for each in connections if each.server_id is not None)
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        registry.register(TableCollector((POOL, SERVER, MATCH, SELF), self._content))
+        registry.register(TableCollector((self._pool_table, PROCESSES, SERVER, MATCH, SELF), self._content))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         return registry
+
+    @property
+    def _pool_table(self) -> Table[Any]:
+        return POOL_BY_PROCESS if self.config.processes.per_process else POOL
 
     def _content(self) -> Content:
         seen = self.overview()
@@ -112,15 +126,29 @@ class Sidecar:
             build=self._build,
             configured=True,
             configured_at=self._configured_at,
-            contained=contained_errors(),
+            contained=add_up_counts((contained_errors(), seen.contained)),
             rejected=seen.rejected,
         )
-        return ((POOL, seen.pools), (SERVER, seen.servers), (MATCH, seen.matches), (SELF, (myself,)))
+        apart = self.config.processes.per_process
+        return (
+            (self._pool_table, pools_by_process(seen.processes, seen.ended) if apart else seen.pools),
+            (PROCESSES, reporters(seen.processes, seen.pools)),
+            (SERVER, seen.servers),
+            (MATCH, seen.matches),
+            (SELF, (myself,)),
+        )
 
     def _end(self) -> None:
         self._schedule.stop()
         for sampler in self._samplers:
             sampler.close()
+        if self._letterbox is not None:
+            self._letterbox.close()
+
+
+def _letterbox(config: Config, clock: Callable[[], float]) -> Letterbox | None:
+    directory = config.processes.directory
+    return None if directory is None else Letterbox(directory, users=config.processes.users, clock=clock)
 
 
 def _build() -> Build:

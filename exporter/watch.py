@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sqlalchemy.pool import Pool
 
 from exporter.collectors import Content, TableCollector
 from exporter.contained import contain, contained_errors, start_from_zero
+from exporter.farewell import Farewell
 from exporter.merge import add_up
 from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
@@ -66,6 +68,9 @@ class Watch:
         self._lock = threading.RLock()
         self._pages: dict[CollectorRegistry, Page] = {}
         self._publisher: Publisher | None = None
+        self._calling = False
+        self._pid = os.getpid()
+        self._farewell = Farewell(self.stop)
 
     def add(
         self,
@@ -112,23 +117,32 @@ class Watch:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             monitors = self._monitors()
         _speak(monitors)
-        return ProcessSnapshot(pid=os.getpid(), taken=time.time(), pools=add_up(pools))
+        return ProcessSnapshot(
+            pid=os.getpid(), taken=time.time(), pools=add_up(pools), host=_host(), contained=contained_errors()
+        )
+
+    def before_fork(self) -> None:
+        """Make ready for a fork."""
+        self._farewell.before_fork()
 
     def after_fork(self) -> None:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""
-        self._lock = threading.RLock()
+        self._lock, self._pid = threading.RLock(), os.getpid()
         start_from_zero()
         for page in self._pages.values():
             page.departed.clear()
         for monitor in self._monitors():
             monitor.after_fork()
         if self._publisher is not None:
-            self._publisher.start()
+            self._awake(self._publisher.start)
 
     def stop(self) -> None:
-        """Take back what was published, at the end of the process."""
-        if self._publisher is not None:
-            self._publisher.stop()
+        """Publish for the last time, at the end of the process. May be called again."""
+        try:
+            if self._publisher is not None and self._pid == os.getpid():
+                self._publisher.stop()
+        except Exception:
+            contain("publish")
 
     def _monitors(self) -> list[PoolMonitor]:
         return [monitor for page in self._pages.values() for monitor in page.monitors]
@@ -160,14 +174,29 @@ class Watch:
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
         if directory and self._publisher is None:
-            publisher = Publisher(Path(directory), self.snapshot)
-            try:
-                publisher.start()
-            except RuntimeError:
-                # The process may have no thread left. The pool is watched all the same; the next one tries again.
-                contain("publish")
-            else:
-                self._publisher = publisher
+            self._publisher = Publisher(Path(directory), self.snapshot)
+            self._awake(self._publisher.start)
+        elif self._publisher is not None:
+            self._awake(self._publisher.wake)
+
+    def _ring(self) -> None:
+        """Hear from a pool that something happens there: publish on, should that have come to rest."""
+        if self._pid != os.getpid():  # a fork that Python was not told of
+            self.after_fork()
+        elif self._publisher is not None and not self._publisher.awake:
+            self._awake(self._publisher.wake)
+
+    def _awake(self, begin: Callable[[], None]) -> None:
+        try:
+            begin()
+            self._calling = False
+        except RuntimeError:
+            # The process may have no thread left. The pools are watched all the same; whoever takes a connection next
+            # tries again.
+            contain("publish")
+            self._calling = True
+        for monitor in self._monitors():
+            monitor.ring(self._ring, always=self._calling)
 
 
 def _speak(monitors: list[PoolMonitor]) -> None:
@@ -177,6 +206,10 @@ def _speak(monitors: list[PoolMonitor]) -> None:
             monitor.speak()
     except Exception:
         contain("log")
+
+
+def _host() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else ""
 
 
 def default_leak_after() -> float:
@@ -190,6 +223,14 @@ def default_leak_after() -> float:
         return seconds
     _log.warning("%s=%r is not a number of seconds above 0; using %g", LEAK_AFTER_VARIABLE, text, DEFAULT_LEAK_AFTER)
     return DEFAULT_LEAK_AFTER
+
+
+def before_fork(watch: Watch) -> None:
+    """Call ``watch.before_fork`` and let nothing out: the process is the application's."""
+    try:
+        watch.before_fork()
+    except Exception:
+        contain("fork")
 
 
 def after_fork_in_child(watch: Watch) -> None:

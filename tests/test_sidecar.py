@@ -27,15 +27,15 @@ def closed_port() -> int:
 
 
 def test_processes_are_added_up(tmp_path: Path) -> None:
-    """Two live processes with a pool of one name are one pool; a dead one is left out; a bad file is counted."""
+    """Two live processes with a pool of one name are one pool; of a dead one what it had counted stays; a bad file is told."""
     publish(tmp_path, ProcessSnapshot(7, NOW - 1, (SHOP,)), name="7")
     publish(tmp_path, ProcessSnapshot(8, NOW - 2, (SHOP,)), name="8")
     publish(tmp_path, ProcessSnapshot(9, NOW - 60, (SHOP,)), name="9")
     (tmp_path / "bad.json").write_text("{")
     seen = Sidecar(config(tmp_path), clock=lambda: NOW).overview()
     (pool,) = seen.pools
-    assert (pool.idle, pool.used, pool.checkouts, pool.overdue, len(pool.connections)) == (6, 4, 240, 2, 4)
-    assert seen.processes == {"live": 2}
+    assert (pool.idle, pool.used, pool.checkouts, pool.overdue, len(pool.connections)) == (6, 4, 360, 2, 4)
+    assert [report.state for report in seen.processes] == ["live", "live"]
     assert seen.rejected == {**dict.fromkeys(REJECT_REASONS, 0), "malformed": 1}
     assert (seen.now, seen.servers, seen.matches) == (NOW, (), ())
 
@@ -43,7 +43,7 @@ def test_processes_are_added_up(tmp_path: Path) -> None:
 def test_nothing_configured_is_an_empty_page_and_ready() -> None:
     """Without a directory and without servers there is nothing to show and nothing to wait for."""
     sidecar = Sidecar(config(), clock=lambda: NOW)
-    assert sidecar.overview() == Overview(NOW, (), (), (), {"live": 0}, dict.fromkeys(REJECT_REASONS, 0))
+    assert sidecar.overview() == Overview(NOW, (), (), (), rejected=dict.fromkeys(REJECT_REASONS, 0))
     assert sidecar.ready()
 
 
