@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pydantic import TypeAdapter, ValidationError
 
 from exporter.publish import FORMAT
-from exporter.records import HISTOGRAMS, Histogram, PoolSnapshot, ProcessSnapshot
+from exporter.records import HISTOGRAMS, Histogram, PoolIdentity, PoolSnapshot, ProcessSnapshot
 
 MOST_BYTES = 8 * 1024 * 1024
 """A connection takes some 90 bytes, so this is 90 000 of them in one process."""
@@ -39,8 +41,20 @@ class _Header:
     format: int
 
 
+@dataclass(frozen=True)
+class _Letter(ProcessSnapshot):
+    format: int = 0
+
+
 _HEADER = TypeAdapter(_Header)
-_CONTENT = TypeAdapter(ProcessSnapshot)
+_CONTENT = TypeAdapter(_Letter)
+_APART = {"identity", "connections", "connections_max", *HISTOGRAMS}
+_MAPPED = {field.name for field in dataclasses.fields(PoolSnapshot) if field.default_factory is dict}
+_TEXTS = attrgetter(*(field.name for field in dataclasses.fields(PoolIdentity) if field.name != "port"))
+_MAPPINGS = attrgetter(*_MAPPED)
+_HISTOGRAMS = attrgetter(*HISTOGRAMS)
+_NUMBERS = attrgetter(*({field.name for field in dataclasses.fields(PoolSnapshot)} - _APART - _MAPPED))
+_FIELDS = tuple(field.name for field in dataclasses.fields(ProcessSnapshot))
 
 
 def open_letter(path: str, status: os.stat_result) -> ProcessSnapshot:
@@ -77,16 +91,25 @@ def _carefully(path: str, flags: int) -> int:
 
 def _understood(content: bytes) -> ProcessSnapshot:
     try:
-        if _HEADER.validate_json(content, strict=True).format != FORMAT:
-            raise RejectedError("unknown_format")
-        snapshot = _CONTENT.validate_json(content, strict=True)
+        letter = _CONTENT.validate_json(content, strict=True)
     except ValidationError:
-        raise RejectedError("malformed") from None
-    if not math.isfinite(snapshot.taken) or not are_sound(snapshot.pools) or not _are_counts(snapshot.contained):
+        raise RejectedError(_fault(content)) from None
+    if letter.format != FORMAT:
+        raise RejectedError("unknown_format" if letter.format else "malformed")
+    if not math.isfinite(letter.taken) or not are_sound(letter.pools) or not _are_counts(letter.contained):
         raise RejectedError("malformed")
-    if len(snapshot.pools) > MOST_POOLS or not all(len(text) <= _LONGEST_TEXT for text in _texts(snapshot)):
+    if len(letter.pools) > MOST_POOLS or not all(len(text) <= _LONGEST_TEXT for text in _texts(letter)):
         raise RejectedError("too_big")
-    return snapshot
+    return ProcessSnapshot(**{name: getattr(letter, name) for name in _FIELDS})
+
+
+def _fault(content: bytes) -> str:
+    """Tell why a file was not understood: another format may look like anything."""
+    try:
+        other = _HEADER.validate_json(content, strict=True).format != FORMAT
+    except ValidationError:
+        other = False
+    return "unknown_format" if other else "malformed"
 
 
 def _are_counts(counts: Mapping[str, int]) -> bool:
@@ -96,18 +119,17 @@ def _are_counts(counts: Mapping[str, int]) -> bool:
 def _texts(snapshot: ProcessSnapshot) -> Iterator[str]:
     yield from (snapshot.id, snapshot.host, *snapshot.contained)
     for pool in snapshot.pools:
-        yield from (value for value in vars(pool.identity).values() if isinstance(value, str))
-        for value in vars(pool).values():
-            if isinstance(value, dict):
-                yield from value
+        yield from _TEXTS(pool.identity)
+        for mapping in _MAPPINGS(pool):
+            yield from mapping
 
 
 def _is_sound(pool: PoolSnapshot) -> bool:
     most = pool.connections_max
     return (
         all(_fits(getattr(pool, name), bounds) for name, bounds in HISTOGRAMS.items())
-        and all(0 <= number < _MOST for number in _numbers(pool))
-        and all(len(value) <= _MOST_LABELS for value in vars(pool).values() if isinstance(value, dict))
+        and all(map(_are_amounts, _numbers(pool)))
+        and all(len(mapping) <= _MOST_LABELS for mapping in _MAPPINGS(pool))
         and (most is None or most >= 0)
     )
 
@@ -116,13 +138,17 @@ def _fits(histogram: Histogram | None, bounds: tuple[float, ...]) -> bool:
     return histogram is None or len(histogram.counts) == len(bounds) + 1
 
 
-def _numbers(pool: PoolSnapshot) -> Iterator[float]:
-    for name, value in vars(pool).items():
-        if isinstance(value, dict):
-            yield from value.values()
-        elif isinstance(value, Histogram):
-            yield from (*value.counts, value.sum)
-        elif isinstance(value, int | float) and name != "connections_max":
-            yield value
-    for connection in pool.connections:
-        yield from (connection.seconds, connection.age, connection.server_id or 0)
+def _are_amounts(numbers: Collection[float]) -> bool:
+    # A sum tells of a NaN wherever it stands; a comparison with one does not.
+    return not numbers or (min(numbers) >= 0 and max(numbers) < _MOST and math.isfinite(sum(numbers)))
+
+
+def _numbers(pool: PoolSnapshot) -> Iterator[Collection[float]]:
+    """Go through all numbers, as lists: there may be thousands, at every scrape."""
+    histograms = [each for each in _HISTOGRAMS(pool) if each is not None]
+    yield [number for number in _NUMBERS(pool) if number is not None] + [each.sum for each in histograms]
+    yield from (each.counts for each in histograms)
+    yield from (mapping.values() for mapping in _MAPPINGS(pool))
+    yield [each.seconds for each in pool.connections]
+    yield [each.age for each in pool.connections]
+    yield [each.server_id for each in pool.connections if each.server_id is not None]

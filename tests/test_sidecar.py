@@ -27,7 +27,7 @@ def closed_port() -> int:
 
 
 def test_processes_are_added_up(tmp_path: Path) -> None:
-    """Two live processes with a pool of one name are one pool; of a dead one what it had counted stays; a bad file is told."""
+    """Live processes with a pool of one name are one pool; what a dead one had counted stays; a bad file is told."""
     publish(tmp_path, ProcessSnapshot(7, NOW - 1, (SHOP,)), name="7")
     publish(tmp_path, ProcessSnapshot(8, NOW - 2, (SHOP,)), name="8")
     publish(tmp_path, ProcessSnapshot(9, NOW - 60, (SHOP,)), name="9")
