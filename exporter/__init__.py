@@ -17,11 +17,12 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from exporter.contained import quietly
 from exporter.everywhere import on_every_engine
 from exporter.pool import PoolMonitor
 from exporter.records import PoolSnapshot
 from exporter.version import VERSION
-from exporter.watch import Watch, after_fork_in_child, before_fork
+from exporter.watch import Watch
 
 __version__ = VERSION
 __all__ = ["Instrumentation", "__version__", "instrument", "instrument_all", "uninstrument"]
@@ -136,7 +137,9 @@ def _watch() -> Watch:
     watch = Watch()
     if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
         os.register_at_fork(
-            before=functools.partial(before_fork, watch), after_in_child=functools.partial(after_fork_in_child, watch)
+            before=quietly(watch.before_fork, where="fork"),
+            after_in_parent=quietly(watch.after_fork_in_parent, where="fork"),
+            after_in_child=quietly(watch.after_fork, where="fork"),
         )
     atexit.register(watch.stop)
     return watch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 PLACES = (
     "checkin", "checkout", "close", "close_detached", "collect", "connect", "connect_errors", "detach", "disposals",
@@ -33,6 +34,18 @@ def contain(where: str) -> None:
             where,
             exc_info=True,
         )
+
+
+def quietly(step: Callable[[], None], *, where: str) -> Callable[[], None]:
+    """Return ``step``, which lets nothing out: whoever calls it is the application, or Python for it."""
+
+    def quiet() -> None:
+        try:
+            step()
+        except Exception:
+            contain(where)
+
+    return quiet
 
 
 def contained_errors() -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -77,9 +77,21 @@ class Estate:
             # between, and another that reads meanwhile, count each process once.
             ended = ended.plus(more, now=self._clock()).without(gone)
             self._file.write(ended)
-        for name in (*rubbish, *_files(more, names)):
-            (self._directory / name).unlink(missing_ok=True)
+        self._remove((*rubbish, *_files(more, names)))
         return ended
+
+    def _remove(self, names: Iterable[str]) -> None:
+        """Remove what can be removed; a directory may be sticky, and the files of others then stay."""
+        refused = [error for error in map(self._refusal, names) if error is not None]
+        if refused:
+            raise refused[0]
+
+    def _refusal(self, name: str) -> OSError | None:
+        try:
+            (self._directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            return error
+        return None
 
     def _is_rubbish(self, name: str, names: AbstractSet[str], ended: Ended) -> bool:
         found = _OURS.fullmatch(name)

@@ -25,6 +25,9 @@ _RIPE_SECONDS = 10.0
 _RIPE_SECONDS_UNLOCKED = 3600.0
 """Where the file system has no locks, one that is only hung looks dead too."""
 
+_LISTINGS = 5
+"""Each may miss a file, and hardly ever the same again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -84,7 +87,7 @@ class Letterbox:
     def read(self) -> Mail:
         """Return what the processes published. Nothing that lies in the directory makes this raise."""
         with self._lock:
-            entries = {entry.name: entry for entry in self._entries()}
+            entries = self._entries()
             self._letters = self._opened(entries)
             snapshots = {
                 name.removesuffix(".json"): letter.snapshot
@@ -101,7 +104,16 @@ class Letterbox:
         with self._lock:
             self._estate.release()
 
-    def _entries(self) -> list[os.DirEntry[str]]:
+    def _entries(self) -> dict[str, os.DirEntry[str]]:
+        """List the directory. A file that is replaced while a long list is read may be missing from it: look again."""
+        found: dict[str, os.DirEntry[str]] = {}
+        for _ in range(_LISTINGS):
+            found.update((entry.name, entry) for entry in self._listed())
+            if not any(name not in found and os.path.lexists(self._directory / name) for name in self._letters):
+                break
+        return found
+
+    def _listed(self) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._directory) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)

@@ -182,8 +182,9 @@ class Ear:
     def opened(self, record: Any, pool: weakref.ref[Any], connection: Any, *, seconds: float) -> None:
         """Begin a usage for a new connection, which took ``seconds`` to make."""
         if self.active:
-            self._meet(record, pool, connection=connection)
+            # First, since meeting it wakes whoever is to see it.
             self.ledger.note("connect", seconds)
+            self._meet(record, pool, connection=connection)
 
     def timed_out(self, pool: weakref.ref[Any]) -> None:
         """Note a wait that ended in the pool's TimeoutError, and let it be said who holds the connections."""

@@ -39,6 +39,12 @@ def counted(pool: PoolSnapshot) -> PoolSnapshot:
     return PoolSnapshot(identity=pool.identity, **{name: getattr(pool, name) for name in _COUNTED})
 
 
+def is_used(pool: PoolSnapshot) -> bool:
+    """Tell whether anything has ever happened to a pool; what comes next makes a connection, and wakes us."""
+    counts = (pool.checkouts, pool.connects, pool.connect_errors, pool.disposals, pool.idle, pool.used)
+    return any((*counts, pool.waiting or 0, pool.detached, pool.orphaned))
+
+
 def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Add up counts by label value."""
     total: Counter[str] = Counter()

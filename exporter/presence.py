@@ -42,9 +42,14 @@ class Presence:
             self._handle = self._locked(fcntl)
         return self._handle is not None
 
+    @property
+    def held(self) -> bool:
+        """Tell whether the lock is held, on the file that readers find."""
+        return self._handle is not None and self._is_ours(self._handle)
+
     def release(self) -> None:
         """Take the mark away: this process holds nothing open any more."""
-        if self._handle is not None and self._is_ours(self._handle):
+        if self.held:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
         self.forget()

@@ -70,7 +70,7 @@ class Watch:
         self._publisher: Publisher | None = None
         self._calling = False
         self._pid = os.getpid()
-        self._farewell = Farewell(self.stop)
+        self._farewell = Farewell(self.stop, self.publish_now)
 
     def add(
         self,
@@ -117,13 +117,21 @@ class Watch:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             monitors = self._monitors()
         _speak(monitors)
+        self._farewell.prepare()
         return ProcessSnapshot(
             pid=os.getpid(), taken=time.time(), pools=add_up(pools), host=_host(), contained=contained_errors()
         )
 
     def before_fork(self) -> None:
-        """Make ready for a fork."""
-        self._farewell.before_fork()
+        """Make ready for a fork: end our thread, which Python would warn of."""
+        self._farewell.prepare()
+        if self._publisher is not None and self._pid == os.getpid():
+            self._publisher.pause()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on with what was ended for a fork."""
+        if self._publisher is not None and self._pid == os.getpid():
+            self._awake(self._publisher.resume)
 
     def after_fork(self) -> None:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""
@@ -134,13 +142,21 @@ class Watch:
         for monitor in self._monitors():
             monitor.after_fork()
         if self._publisher is not None:
-            self._awake(self._publisher.start)
+            self._awake(self._publisher.start_in_child)
 
     def stop(self) -> None:
         """Publish for the last time, at the end of the process. May be called again."""
         try:
             if self._publisher is not None and self._pid == os.getpid():
                 self._publisher.stop()
+        except Exception:
+            contain("publish")
+
+    def publish_now(self, *, patience: float = 1.0) -> None:
+        """Publish what is counted so far; the process may end without another word. Waits ``patience`` seconds."""
+        try:
+            if self._publisher is not None and self._pid == os.getpid():
+                self._publisher.publish_here(patience=patience)
         except Exception:
             contain("publish")
 
@@ -178,23 +194,32 @@ class Watch:
             self._awake(self._publisher.start)
         elif self._publisher is not None:
             self._awake(self._publisher.wake)
+        self._hang_bells()
 
     def _ring(self) -> None:
         """Hear from a pool that something happens there: publish on, should that have come to rest."""
         if self._pid != os.getpid():  # a fork that Python was not told of
             self.after_fork()
-        elif self._publisher is not None and not self._publisher.awake:
-            self._awake(self._publisher.wake)
+        publisher = self._publisher
+        # One that is about to rest must hear it too, or it would.
+        if publisher is not None and (publisher.awake or publisher.due or not self._calling):
+            self._awake(publisher.wake)
 
     def _awake(self, begin: Callable[[], None]) -> None:
+        before = self._calling
         try:
             begin()
             self._calling = False
         except RuntimeError:
-            # The process may have no thread left. The pools are watched all the same; whoever takes a connection next
-            # tries again.
+            # The process may have no thread left. The pools are watched all the same; whoever takes a connection
+            # publishes, once a second, and tries again.
             contain("publish")
             self._calling = True
+            self.publish_now(patience=0.0)
+        if self._calling != before:
+            self._hang_bells()
+
+    def _hang_bells(self) -> None:
         for monitor in self._monitors():
             monitor.ring(self._ring, always=self._calling)
 
@@ -223,19 +248,3 @@ def default_leak_after() -> float:
         return seconds
     _log.warning("%s=%r is not a number of seconds above 0; using %g", LEAK_AFTER_VARIABLE, text, DEFAULT_LEAK_AFTER)
     return DEFAULT_LEAK_AFTER
-
-
-def before_fork(watch: Watch) -> None:
-    """Call ``watch.before_fork`` and let nothing out: the process is the application's."""
-    try:
-        watch.before_fork()
-    except Exception:
-        contain("fork")
-
-
-def after_fork_in_child(watch: Watch) -> None:
-    """Call ``watch.after_fork`` and let nothing out: the child is the application's."""
-    try:
-        watch.after_fork()
-    except Exception:
-        contain("fork")

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.demo.databases import Database, debian_postgresql_binaries, mariadb, mariadb_available, postgresql
 from sites import Launch, Site
+from workers import Shop, open_shop
 
 SITES = ("mariadb_site", "mariadb_schema_site", "postgresql_site")
 
@@ -92,3 +93,10 @@ def _site(name: str, dialect: str, database: Database) -> Site:
 def site(request: pytest.FixtureRequest) -> Site:
     """Each of the servers in turn."""
     return cast("Site", request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def shop(site: Site, tmp_path: Path) -> Iterator[Shop]:
+    """An application of many processes on each of the servers in turn, and its sidecar, scraped all the time."""
+    with open_shop(site, tmp_path) as opened:
+        yield opened

@@ -84,13 +84,13 @@ class Growth:
 
 
 @contextlib.contextmanager
-def scraped(page: Page) -> Iterator[Growth]:
+def scraped(page: Page, *, every: float = 0.003) -> Iterator[Growth]:
     """Scrape a page from another thread while the body runs; no counter may fall from one look to the next."""
     growth, done, errors = Growth(page), threading.Event(), []
 
     def scrape() -> None:
         try:
-            while not done.wait(0.003):  # leaves the threads some of the one interpreter that all share
+            while not done.wait(every):  # leaves the threads some of the one interpreter that all share
                 growth.look()
         except Exception as error:  # a thread has nobody else to tell
             errors.append(error)
