@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from exporter.callsite import CallSite, described
-from exporter.listeners import Late
-from exporter.tally import Usage
+from exporter.tally import Late, Usage
+from exporter.who import UNKNOWN, named, thread_names
 
 _log = logging.getLogger("exporter.leaks")
-_UNKNOWN = "unknown"
 _HOLDERS = 20
 _SILENCE = 60.0
 
@@ -76,18 +75,20 @@ class Leaks:
         return self._most
 
     def returned(self, late: Iterable[Late], *, leak_after: float) -> None:
-        """Say which overdue checkouts came back since the last look. To be called before ``look``."""
-        for tally, out_since, held, site, holder in late:
+        """Say which overdue checkouts ended since the last look, and how. To be called before ``look``."""
+        late = list(late)
+        threads = thread_names() if late else {}
+        for tally, out_since, held, site, holder, how in late:
             if tally.overdue_out == out_since:
                 self._note(
-                    "pool %s: the connection taken at %s by %s came back after %.1f s",
-                    self.name, place(site), named(holder), held,
+                    "pool %s: the connection taken at %s by %s %s after %.1f s",
+                    self.name, place(site), named(holder, threads), how, held,
                 )  # fmt: skip
             else:
                 self._note(
                     "pool %s: a connection taken at %s by %s was out for %.1f s, longer than leak_after=%g s, "
-                    "and has come back",
-                    self.name, place(site), named(holder), held, leak_after,
+                    "before it %s",
+                    self.name, place(site), named(holder, threads), held, leak_after, how,
                 )  # fmt: skip
 
     def look(self, usages: Iterable[Usage], *, now: float, leak_after: float) -> Counter[str]:
@@ -110,28 +111,14 @@ class Leaks:
 
 def place(site: CallSite | None) -> str:
     """Return where a connection was taken, in words."""
-    return _UNKNOWN if site is None else described(site)
-
-
-def named(holder: Any) -> str:
-    """Return the name of the thread or task that took a connection, as far as it can still be told."""
-    if isinstance(holder, int):
-        threads = {thread.ident: thread.name for thread in threading.enumerate()}
-        if holder in threads:
-            return f"thread {threads[holder]}"
-        # gevent numbers its greenlets as threads are numbered, and keeps no list of them.
-        gevent = threading.get_ident.__module__.startswith("gevent")
-        return f"greenlet {holder}" if gevent else f"thread {holder} (ended)"
-    task = None if holder is None else holder()
-    if task is not None:
-        return f"task {task.get_name()}{' (ended)' if task.done() else ''}"
-    return "a task that has ended" if holder is not None else _UNKNOWN
+    return UNKNOWN if site is None else described(site)
 
 
 def holders(usages: Iterable[Usage], now: float) -> str:
     """Return who holds connections, the longest first and at most 20 of them, in one line for a log."""
     outs = [(now - out, usage) for usage, out in ((usage, usage.out_since) for usage in usages) if out]
     outs.sort(key=lambda pair: pair[0], reverse=True)
-    words = [f"{place(usage.site)} by {named(usage.holder)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
+    threads = thread_names()
+    words = [f"{place(usage.site)} by {named(usage.holder, threads)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
     rest = len(outs) - len(words)
     return f"{len(outs)} out: {'; '.join(words)}{f'; and {rest} more' if rest else ''}" if outs else ""

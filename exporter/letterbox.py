@@ -14,10 +14,11 @@ from pathlib import Path
 
 from exporter.ended import Ended
 from exporter.estate import Estate
+from exporter.labels import REJECT_REASONS
 from exporter.letters import RejectedError, open_letter
 from exporter.lives import Life, Lives
 from exporter.merge import add_up, add_up_counts, counted
-from exporter.records import REJECT_REASONS, PoolSnapshot, ProcessReport, ProcessSnapshot
+from exporter.records import PoolSnapshot, ProcessReport, ProcessSnapshot
 
 _RIPE_SECONDS = 10.0
 """A process that said nothing of its end is settled this long after it was found dead; by then it is for sure."""

@@ -12,8 +12,9 @@ from operator import attrgetter
 
 from pydantic import TypeAdapter, ValidationError
 
+from exporter.buckets import HISTOGRAMS
 from exporter.publish import FORMAT
-from exporter.records import HISTOGRAMS, Histogram, PoolIdentity, PoolSnapshot, ProcessSnapshot
+from exporter.records import Histogram, PoolIdentity, PoolSnapshot, ProcessSnapshot
 
 MOST_BYTES = 8 * 1024 * 1024
 """A connection takes some 90 bytes, so this is 90 000 of them in one process."""

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from exporter.records import HISTOGRAMS, Histogram, PoolIdentity, PoolSnapshot
+from exporter.buckets import HISTOGRAMS
+from exporter.records import Histogram, PoolIdentity, PoolSnapshot
 
 _LARGEST = frozenset(
     {"used_longest_seconds", "waiting_longest_seconds", "recycle_seconds", "timeout_seconds", "pre_ping"}
@@ -46,7 +47,7 @@ def is_used(pool: PoolSnapshot) -> bool:
 
 
 def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Add up counts by label value."""
+    """Add up counts that have the same key."""
     total: Counter[str] = Counter()
     for mapping in mappings:
         total.update(mapping)

@@ -7,17 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from exporter.labels import PROCESS_STATES, UseState
 from exporter.processes import process_name
-from exporter.records import (
-    PROCESS_STATES,
-    Match,
-    Overview,
-    PoolSnapshot,
-    ProcessReport,
-    ServerSnapshot,
-    ServerView,
-    UseState,
-)
+from exporter.records import Match, Overview, PoolSnapshot, ProcessReport, ServerSnapshot, ServerView
 from exporter.version import VERSION
 
 STYLE = """

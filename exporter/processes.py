@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.labels import PROCESS_STATES
 from exporter.merge import add_up
-from exporter.records import PROCESS_STATES, PoolSnapshot, ProcessReport
+from exporter.records import PoolSnapshot, ProcessReport
 
 ENDED = "ended"
 """The label ``process`` of what all ended processes had counted."""

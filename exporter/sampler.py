@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.config import ServerConfig
-from exporter.records import SAMPLE_ERRORS, SampleErrorReason, ServerSnapshot, ServerView
+from exporter.labels import SAMPLE_ERRORS, SampleErrorReason
+from exporter.records import ServerSnapshot, ServerView
 from exporter.servers import FAMILIES, Line, SampleError
 
 FRESH_INTERVALS = 3

@@ -1,39 +1,116 @@
-"""The servers that tests share, started once: Debian's MariaDB, with and without performance_schema, and PostgreSQL."""
+"""What tests share: an engine on a SQLite file and its page; real servers, started once, with MariaDB's two ways."""
 
 from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import Pool, QueuePool
 
+import exporter
+from exporter.contained import contained_errors
 from exporter.demo.databases import Database, debian_postgresql_binaries, mariadb, mariadb_available, postgresql
+from pages import Page
 from sites import Launch, Site
+from wires import Line, NewEngine
 from workers import Shop, open_shop
 
 SITES = ("mariadb_site", "mariadb_schema_site", "postgresql_site")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer to leave out what a machine without servers cannot run."""
+    """Offer to leave out what a machine without servers cannot run, and to run what needs an environment of its own."""
     parser.addoption(
         "--without-servers",
         action="store_true",
         help="skip the tests that talk to real servers; without this, a server that is missing is a failure",
     )
+    parser.addoption(
+        "--all-drivers",
+        action="store_true",
+        help="run the tests of compiled drivers too; in the environment of `scripts/test --drivers`",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with a reason that is printed, what --without-servers leaves out."""
+    """Skip, with a reason that is printed, what --without-servers leaves out, and drop what --all-drivers brings in."""
+    if not config.getoption("--all-drivers"):
+        elsewhere = [item for item in items if item.get_closest_marker("compiled") is not None]
+        items[:] = [item for item in items if item.get_closest_marker("compiled") is None]
+        config.hook.pytest_deselected(items=elsewhere)
     if not config.getoption("--without-servers"):
         return
     skip = pytest.mark.skip(reason="needs real servers, and --without-servers was given")
     for item in items:
         if item.get_closest_marker("servers") is not None:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    """A file to connect to."""
+    return Line(tmp_path / "shop.db")
+
+
+@pytest.fixture
+def page() -> Page:
+    """The page of the pool of this test."""
+    return Page("sqlite:///shop.db")
+
+
+@pytest.fixture
+def new_engine(line: Line) -> Iterator[NewEngine]:
+    """Makes engines of that file; at the end none of them is watched or open."""
+    engines: list[Engine] = []
+
+    def make(**options: Any) -> Engine:
+        engine = create_engine("sqlite:///shop.db", **{"creator": line, "poolclass": QueuePool, **options})
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        exporter.uninstrument(engine)
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(new_engine: NewEngine) -> Engine:
+    """An engine that nobody has instrumented yet."""
+    return new_engine()
+
+
+@pytest.fixture
+def engine_of(new_engine: NewEngine, page: Page) -> Callable[..., Engine]:
+    """Make an instrumented engine with a pool of the class that is asked for."""
+
+    def make(pool_class: type[Pool], **options: Any) -> Engine:
+        engine = new_engine(poolclass=pool_class, **options)
+        exporter.instrument(engine, registry=page.registry)
+        return engine
+
+    return make
+
+
+@pytest.fixture
+def watched(new_engine: NewEngine, page: Page) -> Engine:
+    """An instrumented engine of two places, that pings; every checkout of it is overdue."""
+    engine = new_engine(pool_size=1, max_overflow=1, pool_timeout=5, pool_pre_ping=True)
+    exporter.instrument(engine, registry=page.registry, leak_after=1e-9)
+    return engine
+
+
+@pytest.fixture
+def nothing_contained() -> Iterator[None]:
+    """Let a test fail in which our own code did, though the application saw nothing of it."""
+    before = contained_errors()
+    yield
+    assert contained_errors() == before
 
 
 @pytest.fixture(scope="session")

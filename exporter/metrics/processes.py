@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exporter.labels import PROCESS_STATES
 from exporter.metrics.pool import POOL
 from exporter.metrics.table import Metric, Samples, Table, by_label, one
 from exporter.processes import PoolOfProcess, Reporters
-from exporter.records import PROCESS_STATES, PoolSnapshot
+from exporter.records import PoolSnapshot
 
 PROCESSES: Table[Reporters] = Table(
     labels=("pool",),

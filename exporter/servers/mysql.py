@@ -13,7 +13,9 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from exporter.records import SLEEP_BUCKETS, SampleErrorReason, ServerSnapshot, Session, SessionState
+from exporter.buckets import SLEEP_BUCKETS
+from exporter.labels import SampleErrorReason, SessionState
+from exporter.records import ServerSnapshot, Session
 from exporter.servers.family import PROGRAM_NAME, SampleError
 from exporter.servers.rows import Client, Row, group, sleepers
 from exporter.servers.wire import Wire, dial
