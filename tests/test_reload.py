@@ -100,17 +100,19 @@ def test_a_package_imported_anew_takes_over(tmp_path: Path, code: str, shown: st
 
 
 def test_it_goes_on_publishing(tmp_path: Path) -> None:
-    """The file of the old package goes, and there is one of the new."""
+    """The old package says its last word, and the new one has a file of its own."""
     letters = tmp_path / "letters"
     letters.mkdir()
     wait = (
         "import os, time\ndef files():\n"
         f"    return {{name for name in os.listdir({str(letters)!r}) if name.endswith('.json')}}\n"
+        f"def ended(names):\n    texts = [open({str(letters)!r} + '/' + name).read() for name in names]\n"
+        "    return all('\"ended\":true' in text for text in texts)\n"
         "def until(found):\n    while not found():\n        time.sleep(0.02)\n"
     )
     code = (
         f"{BEGIN}{wait}exporter.instrument(first)\nuntil(files)\nbefore = files()\nforget()\nimport exporter\n"
-        "exporter.instrument(second)\nuntil(lambda: len(files()) == 1 and not files() & before)\nprint('done')\n"
+        "exporter.instrument(second)\nuntil(lambda: len(files() - before) == 1 and ended(before))\nprint('done')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
