@@ -196,6 +196,15 @@ class Sleepers:
 
 
 @dataclass(frozen=True)
+class HeldTransaction:
+    """The oldest transaction that sleeping sessions of one user and database hold open; its age is in seconds."""
+
+    user: str
+    database: str
+    longest: float
+
+
+@dataclass(frozen=True)
 class Session:
     """One session of the server, asked for because a pool says that it owns it."""
 
@@ -208,7 +217,9 @@ class ServerSnapshot:
     """All that one sample found out about one server.
 
     ``asked`` are the ids that the pools claimed when the sample began; ``sessions`` those of them that the server
-    knows. ``began`` and ``ended`` are seconds since 1970.
+    knows. ``began`` and ``ended`` are seconds since 1970. ``hidden`` are sessions that exist but that the sampler may
+    not see; while there are some, an id that was not found is not in ``asked``, for nothing can be said of it.
+    ``aborted`` is empty where the server does not count them.
     """
 
     dialect: str
@@ -223,6 +234,9 @@ class ServerSnapshot:
     idle_timeouts: Mapping[str, float] = field(default_factory=dict)
     asked: frozenset[int] = frozenset()
     sessions: Mapping[int, Session] = field(default_factory=dict)
+    transactions: tuple[HeldTransaction, ...] = ()
+    aborted: Mapping[str, int] = field(default_factory=dict)
+    hidden: int | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +246,7 @@ class ServerView:
     ``earlier`` is the good sample before ``snapshot``: what a process reported between the two is held against it.
     ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
     ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
+    ``hidden`` is also known when the last sample failed for want of a privilege; ``interval`` is the one kept now.
     """
 
     name: str
@@ -243,6 +258,8 @@ class ServerView:
     sampled_at: float | None
     errors: Mapping[str, int]
     earlier: ServerSnapshot | None = None
+    hidden: int | None = None
+    interval: float | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class _State:
     snapshot: ServerSnapshot | None = None
     earlier: ServerSnapshot | None = None
     sample_seconds: float | None = None
+    hidden: int | None = None
     errors: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLE_ERRORS, 0))
 
 
@@ -79,6 +80,8 @@ class Sampler:
             sampled_at=None if snapshot is None else snapshot.ended,
             errors=state.errors,
             earlier=_since(oldest, state.earlier),
+            hidden=state.hidden,
+            interval=self.server.interval,
         )
 
     def close(self) -> None:
@@ -103,6 +106,7 @@ class Sampler:
                 snapshot=snapshot,
                 earlier=before.snapshot,
                 sample_seconds=seconds,
+                hidden=snapshot.hidden,
                 errors=before.errors,
             )
             if before.reason is not None:
@@ -126,4 +130,7 @@ def _failed(before: _State, error: Exception, *, seconds: float) -> _State:
     reason: SampleErrorReason = error.reason if isinstance(error, SampleError) else "other"
     message = str(error) if isinstance(error, SampleError) else f"{type(error).__name__}: {error}"
     errors = {**before.errors, reason: before.errors[reason] + 1}
-    return replace(before, up=False, reason=reason, message=message, sample_seconds=seconds, errors=errors)
+    hidden = error.hidden if isinstance(error, SampleError) else None
+    return replace(
+        before, up=False, reason=reason, message=message, sample_seconds=seconds, hidden=hidden, errors=errors
+    )

@@ -17,11 +17,15 @@ PROGRAM_NAME = "pool_exporter"
 
 
 class SampleError(Exception):
-    """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets."""
+    """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets.
 
-    def __init__(self, reason: SampleErrorReason, message: str) -> None:
+    ``hidden`` is how many sessions exist that the sampler may not see, where that is why and they can be counted.
+    """
+
+    def __init__(self, reason: SampleErrorReason, message: str, *, hidden: int | None = None) -> None:
         super().__init__(message)
         self.reason: SampleErrorReason = reason
+        self.hidden = hidden
 
 
 class Family(Protocol):
