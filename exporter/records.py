@@ -206,10 +206,11 @@ class HeldTransaction:
 
 @dataclass(frozen=True)
 class Session:
-    """One session of the server, asked for because a pool says that it owns it."""
+    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database."""
 
     state: SessionState
     seconds: float | None = None
+    account: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,10 @@ class ServerSnapshot:
 
     ``asked`` are the ids that the pools claimed when the sample began; ``sessions`` those of them that the server
     knows. ``began`` and ``ended`` are seconds since 1970. ``hidden`` are sessions that exist but that the sampler may
-    not see; while there are some, an id that was not found is not in ``asked``, for nothing can be said of it.
-    ``aborted`` is empty where the server does not count them.
+    not see; while there are some, an id of which nothing can be said is not in ``asked``.
+    ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
+    ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
+    database) that get others. Seconds; what is off is absent.
     """
 
     dialect: str
@@ -237,6 +240,8 @@ class ServerSnapshot:
     transactions: tuple[HeldTransaction, ...] = ()
     aborted: Mapping[str, int] = field(default_factory=dict)
     hidden: int | None = None
+    advice: str | None = None
+    overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

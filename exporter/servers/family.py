@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from exporter.records import SampleErrorReason, ServerSnapshot
 from exporter.servers.wire import Wire
+from exporter.tls import Tls
 
 PROGRAM_NAME = "pool_exporter"
 """What a sampler's connection is called on the server, so that a DBA can read it and its sisters leave it out."""
@@ -28,11 +29,18 @@ class SampleError(Exception):
         self.hidden = hidden
 
 
+class Outdated(Exception):  # noqa: N818  it is no error: a new connection puts it right
+    """What a sampler's account may see has changed since it logged in: it is to be asked again, on a new connection."""
+
+
 class Family(Protocol):
     """The questions to one kind of server; each module of a family has these four functions."""
 
-    def engine(self, url: URL, *, timeout: float, wire: Wire) -> Engine:
-        """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one."""
+    def engine(self, url: URL, *, timeout: float, wire: Wire, tls: Tls | None) -> Engine:
+        """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one.
+
+        With ``tls`` it must talk to nobody without it; raise SampleError where that cannot be had.
+        """
         ...
 
     def prepare(self, connection: Connection, *, timeout: float) -> None:
@@ -42,7 +50,7 @@ class Family(Protocol):
     def sample(
         self, connection: Connection, *, asked: AbstractSet[int], stale_after: float, clock: Callable[[], float]
     ) -> ServerSnapshot:
-        """Look at all sessions once."""
+        """Look at all sessions once; raise Outdated where a new connection would see more."""
         ...
 
     def reason(self, error: DBAPIError) -> SampleErrorReason:
