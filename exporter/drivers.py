@@ -18,17 +18,21 @@ def _connection_id(connection: Any) -> int:
     return int(connection.connection_id)
 
 
+def _mariadb_id(connection: Any) -> int | None:
+    # Told to reconnect, MariaDB's connector does so unheard, and the id is another from then on: better none than that.
+    return None if getattr(connection, "auto_reconnect", False) else int(connection.connection_id)
+
+
 def _pg8000_pid(connection: Any) -> int:
     # pg8000 keeps the answer to its start-up message: the backend's pid in the first four bytes, then the cancel key.
     return int.from_bytes(connection._backend_key_data[:4], "big")
 
 
-_READERS: dict[str, Callable[[Any], int]] = {
+_READERS: dict[str, Callable[[Any], int | None]] = {
     "aiomysql": _thread_id,
     "asyncmy": _thread_id,
     "asyncpg": lambda connection: int(connection.get_server_pid()),
-    "mariadb": _connection_id,
-    "mariadbconnector": _connection_id,
+    "mariadbconnector": _mariadb_id,
     "mysqlconnector": _connection_id,
     "mysqldb": _thread_id,
     "pg8000": _pg8000_pid,
@@ -41,7 +45,7 @@ _READERS: dict[str, Callable[[Any], int]] = {
 
 
 def server_id(driver: str, connection: Any) -> int | None:
-    """Return what the server calls this driver connection; None when the driver cannot say.
+    """Return what the server calls this driver connection; None when the driver cannot say, or not for long.
 
     The id is PostgreSQL's backend pid or MySQL's connection id, as each driver learnt it when it connected.
     """

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from exporter.callsite import CallSite, described
-from exporter.listeners import Late
-from exporter.tally import Usage
+from exporter.tally import Late, Usage
+from exporter.who import UNKNOWN, named
 
 _log = logging.getLogger("exporter.leaks")
-_UNKNOWN = "unknown"
 _HOLDERS = 20
 _SILENCE = 60.0
 
@@ -110,22 +109,7 @@ class Leaks:
 
 def place(site: CallSite | None) -> str:
     """Return where a connection was taken, in words."""
-    return _UNKNOWN if site is None else described(site)
-
-
-def named(holder: Any) -> str:
-    """Return the name of the thread or task that took a connection, as far as it can still be told."""
-    if isinstance(holder, int):
-        threads = {thread.ident: thread.name for thread in threading.enumerate()}
-        if holder in threads:
-            return f"thread {threads[holder]}"
-        # gevent numbers its greenlets as threads are numbered, and keeps no list of them.
-        gevent = threading.get_ident.__module__.startswith("gevent")
-        return f"greenlet {holder}" if gevent else f"thread {holder} (ended)"
-    task = None if holder is None else holder()
-    if task is not None:
-        return f"task {task.get_name()}{' (ended)' if task.done() else ''}"
-    return "a task that has ended" if holder is not None else _UNKNOWN
+    return UNKNOWN if site is None else described(site)
 
 
 def holders(usages: Iterable[Usage], now: float) -> str:

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from exporter.buckets import HISTOGRAMS
+from exporter.labels import REJECT_REASONS
 from exporter.publish import FORMAT
-from exporter.records import HISTOGRAMS, REJECT_REASONS, Histogram, PoolSnapshot, ProcessSnapshot
+from exporter.records import Histogram, PoolSnapshot, ProcessSnapshot
 
 LIVE_SECONDS = 10.0
 """A process publishes once a second; one that has not for this long holds nothing that we know of."""
@@ -168,7 +170,9 @@ def _understood(content: bytes) -> ProcessSnapshot:
         snapshot = _CONTENT.validate_json(content, strict=True)
     except ValidationError:
         raise _RejectedError("malformed") from None
-    if not math.isfinite(snapshot.taken) or not all(map(_is_sound, snapshot.pools)):
+    if not math.isfinite(snapshot.taken) or not _are_counts(snapshot.contained):
+        raise _RejectedError("malformed")
+    if not all(map(_is_sound, snapshot.pools)):
         raise _RejectedError("malformed")
     if len(snapshot.pools) > _MOST_POOLS or not all(len(text) <= _LONGEST_TEXT for text in _texts(snapshot)):
         raise _RejectedError("too_big")
@@ -176,6 +180,7 @@ def _understood(content: bytes) -> ProcessSnapshot:
 
 
 def _texts(snapshot: ProcessSnapshot) -> Iterator[str]:
+    yield from snapshot.contained
     for pool in snapshot.pools:
         yield from (value for value in vars(pool.identity).values() if isinstance(value, str))
         for value in vars(pool).values():
@@ -189,9 +194,13 @@ def _is_sound(pool: PoolSnapshot) -> bool:
     return (
         all(_fits(getattr(pool, name), bounds) for name, bounds in HISTOGRAMS.items())
         and all(0 <= number < _MOST for number in _numbers(pool))
-        and all(len(value) <= _MOST_LABELS for value in vars(pool).values() if isinstance(value, dict))
+        and all(_are_counts(value) for value in vars(pool).values() if isinstance(value, dict))
         and (most is None or most >= 0)
     )
+
+
+def _are_counts(counts: Mapping[str, int]) -> bool:
+    return len(counts) <= _MOST_LABELS and all(0 <= count < _MOST for count in counts.values())
 
 
 def _fits(histogram: Histogram | None, bounds: tuple[float, ...]) -> bool:
@@ -200,9 +209,7 @@ def _fits(histogram: Histogram | None, bounds: tuple[float, ...]) -> bool:
 
 def _numbers(pool: PoolSnapshot) -> Iterator[float]:
     for name, value in vars(pool).items():
-        if isinstance(value, dict):
-            yield from value.values()
-        elif isinstance(value, Histogram):
+        if isinstance(value, Histogram):
             yield from (*value.counts, value.sum)
         elif isinstance(value, int | float) and name != "connections_max":
             yield value

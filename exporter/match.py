@@ -10,16 +10,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.engine import URL
 
-from exporter.records import (
-    Match,
-    PooledConnection,
-    PoolIdentity,
-    PoolSnapshot,
-    ProcessSnapshot,
-    ServerSnapshot,
-    SessionState,
-    UseState,
-)
+from exporter.labels import SessionState, UseState
+from exporter.records import Match, PooledConnection, PoolIdentity, PoolSnapshot, ProcessSnapshot, ServerSnapshot
 
 USE_STATES: tuple[UseState, ...] = ("idle", "used")
 MATCHED_SESSIONS = ("active", "sleeping", "sleeping_in_transaction", "gone")

@@ -28,6 +28,14 @@ def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
     return tuple(_added(by_name[name]) for name in sorted(by_name))
 
 
+def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up counts that have the same key."""
+    total: Counter[str] = Counter()
+    for mapping in mappings:
+        total.update(mapping)
+    return dict(total)
+
+
 def _added(pools: Sequence[PoolSnapshot]) -> PoolSnapshot:
     if len(pools) == 1:
         return pools[0]
@@ -53,7 +61,7 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
     if isinstance(known[0], Histogram):
         return _histograms(known)
     if isinstance(known[0], Mapping):
-        return _mappings(known)
+        return add_up_counts(known)
     if isinstance(known[0], tuple):
         return tuple(itertools.chain.from_iterable(known))
     return sum(known)
@@ -62,10 +70,3 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
 def _histograms(histograms: Sequence[Histogram]) -> Histogram:
     counts = tuple(map(sum, zip(*(each.counts for each in histograms), strict=True)))
     return Histogram(counts=counts, sum=sum(each.sum for each in histograms))
-
-
-def _mappings(mappings: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for mapping in mappings:
-        total.update(mapping)
-    return dict(total)

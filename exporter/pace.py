@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 
-from exporter.records import SampleErrorReason
+from exporter.labels import SampleErrorReason
 
 BUSY_SHARE = 10
 """A sample may keep the server busy for this part of the interval; one that takes longer doubles the interval."""

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from exporter.records import Match, Overview, PoolSnapshot, ServerSnapshot, ServerView, UseState
+from exporter.labels import UseState
+from exporter.records import Match, Overview, PoolSnapshot, ServerSnapshot, ServerView
 from exporter.version import VERSION
 
 STYLE = """

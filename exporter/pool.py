@@ -12,15 +12,22 @@ from typing import Any
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool, QueuePool
 
+from exporter.ear import Ear
 from exporter.identity import identify
-from exporter.leaks import Leaks, TimeoutLog, named, place
-from exporter.listeners import Ear
+from exporter.leaks import Leaks, TimeoutLog, place
+from exporter.limits import checked_out, limits, open_slots, queued, settings
+from exporter.pings import follow_pings
 from exporter.records import PooledConnection, PoolSnapshot
 from exporter.seam import install, remove
-from exporter.tally import Totals, Usage
+from exporter.tally import Usage
+from exporter.totals import Totals
+from exporter.who import named
 
 _SITES = 20
 """Call sites shown apart for a pool; the rest are summed as ``other``. Code invents sites, so they are bounded."""
+
+_UNHEARD: dict[str, Any] = {"connect_errors": None, "disposals": None}
+"""What no event tells, besides waits and timeouts: without the seam there is no number for it, not 0."""
 
 
 class PoolMonitor:
@@ -47,7 +54,7 @@ class PoolMonitor:
         self._ear.complain = self._timeouts.say
         # The first page is to be true, so what is open already is counted by the pool's own word.
         self._unmet_pool = self._last_pool
-        self._ear.unmet = _open_slots(pool)
+        self._ear.unmet = open_slots(pool)
         install(pool, self._ear)
 
     def configure(self, *, name: str | None, leak_after: float | None, call_sites: bool | None) -> None:
@@ -61,13 +68,12 @@ class PoolMonitor:
             self._ear.call_sites = call_sites
             for usage in () if call_sites else self._ear.ledger.peek():
                 usage.site = None  # each keeps its last one, which no checkout will replace
+        self._follow(self.pool())
 
     def stop(self) -> None:
         """Hear nothing more, and keep nothing of what was heard."""
         self._ear.stop()
-        pool = self.pool()
-        if pool is not None:
-            remove(pool)
+        remove(self.pool(), self._ear)
 
     def after_fork(self) -> None:
         """Forget all that the parent counted. A connection inherited from it is adopted when the child uses it."""
@@ -107,6 +113,7 @@ class PoolMonitor:
         self._leaks.returned([ear.late.popleft() for _ in range(len(ear.late))], leak_after=ear.leak_after)
         totals, usages = ear.ledger.read()
         pool = self.pool()
+        self._follow(pool)
         now = time.perf_counter()
         usages = [usage for usage in usages if _open(usage)]
         pooled = [usage for usage in usages if not usage.tally.detached]
@@ -129,19 +136,24 @@ class PoolMonitor:
             overdue_by_site=_bounded(sites),
             overdue_checkouts=self._leaks.count(ended=totals.counts["late"], now=sum(sites.values())),
             connections=rows,
-            **_limits(pool, opened=idle + used),
-            **_settings(pool),
-            **(_waits(pool, ear, totals, now) if self._can_wait else {}),
-            **_sums(totals),
+            **limits(pool, opened=idle + used),
+            **settings(pool),
+            **(_waits(pool, ear, totals, now) if self._can_wait and not ear.events_only else {}),
+            **{**_sums(totals), **(_UNHEARD if ear.events_only else {})},
         )
+
+    def _follow(self, pool: Pool | None) -> None:
+        """Hear the pings of an engine that was made with this pool, ``create_engine(pool=...)``, after us."""
+        if pool is not None and self._ear.active:
+            follow_pings(pool, self._ear)
 
     def _with_unmet(self, pool: Pool, *, idle: int, used: int) -> tuple[int, int]:
         """Add the connections that were open before we came and have not been met: the pool itself counts those."""
         if not isinstance(pool, QueuePool) or self._unmet_pool() is not pool:
             self._ear.unmet = 0
             return idle, used
-        more_used = min(max(_checked_out(pool) - used, 0), self._ear.unmet)
-        more_idle = min(max(_queued(pool) - idle, 0), self._ear.unmet - more_used)
+        more_used = min(max(checked_out(pool) - used, 0), self._ear.unmet)
+        more_idle = min(max(queued(pool) - idle, 0), self._ear.unmet - more_used)
         return idle + more_idle, used + more_used
 
 
@@ -169,28 +181,6 @@ def _bounded(sites: Counter[str]) -> dict[str, int]:
     shown = dict(sites.most_common(_SITES))
     rest = sum(sites.values()) - sum(shown.values())
     return {**shown, "other": rest} if rest else shown
-
-
-def _limits(pool: Pool | None, *, opened: int) -> dict[str, Any]:
-    """Read what a pool with a size says of it; nothing for the classes that have none."""
-    if not isinstance(pool, QueuePool):
-        return {}
-    size, most = pool.size(), getattr(pool, "_max_overflow", None)
-    return {
-        "size": size,
-        "overflow": max(opened - size, 0) if size else 0,
-        "connections_max": None if most is None else float("inf") if most == -1 else size + most,
-    }
-
-
-def _settings(pool: Pool | None) -> dict[str, Any]:
-    """Read how the pool is configured. There is no public way to ask; what is not there is left out."""
-    recycle, timeout, ping = (getattr(pool, name, None) for name in ("_recycle", "_timeout", "_pre_ping"))
-    return {
-        "recycle_seconds": float(recycle) if isinstance(recycle, int | float) and recycle > -1 else None,
-        "timeout_seconds": float(timeout) if isinstance(timeout, int | float) else None,
-        "pre_ping": bool(ping) if ping is not None else None,
-    }
 
 
 def _waits(pool: Pool | None, ear: Ear, totals: Totals, now: float) -> dict[str, Any]:
@@ -226,19 +216,3 @@ def _sums(totals: Totals) -> dict[str, Any]:
         "lifetime_seconds": totals.lifetime.histogram(),
         "ping_seconds": totals.ping.histogram(),
     }
-
-
-def _open_slots(pool: Pool | None) -> int:
-    return _queued(pool) + _checked_out(pool) if isinstance(pool, QueuePool) else 0
-
-
-def _queued(pool: QueuePool) -> int:
-    """Count the slots in the pool. Its own checkedin() takes the lock that checkouts take, and a fork would keep it."""
-    queue = pool._pool
-    # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.
-    slots = vars(queue).get("_queue", ()) if pool._is_asyncio else getattr(queue, "queue", ())
-    return slots.qsize() if hasattr(slots, "qsize") else len(slots)
-
-
-def _checked_out(pool: QueuePool) -> int:
-    return pool.size() - _queued(pool) + int(getattr(pool, "_overflow", 0))

@@ -4,84 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-CLOSE_REASONS = (
-    "recycle",
-    "overflow",
-    "invalidated",
-    "pool_invalidated",
-    "soft_invalidated",
-    "detached",
-    "disposed",
-    "garbage_collected",
-    "other",
-)
-"""Why a pool closed a connection; the values of the label ``reason``."""
-
-INVALIDATION_CAUSES = ("ping", "disconnect", "cancelled", "error", "application", "soft")
-"""Why a connection was invalidated; the values of the label ``cause``."""
-
-STALE_CODES = (
-    # MySQL and MariaDB: gone away, lost during query, lost with the system's word, ended for inactivity, killed
-    "2006", "2013", "2055", "4031", "1927",
-    # PostgreSQL: admin or crash shutdown, cannot connect now, database dropped, idle session, idle in transaction
-    "57P01", "57P02", "57P03", "57P04", "57P05", "25P03",
-    # PostgreSQL: connection exception, does not exist, failure
-    "08000", "08003", "08006",
-    "other",
-)  # fmt: skip
-"""The values of the label ``code``, the last for whatever cannot be told: psycopg2, for one, never says why."""
-
-SESSION_STATES: tuple[SessionState, ...] = (
-    "active",
-    "sleeping",
-    "sleeping_in_transaction",
-    "sleeping_in_failed_transaction",
-    "other",
-)
-"""What a server says of a session, in the words of this project."""
-
-SAMPLE_ERRORS = ("connect", "auth", "privilege", "timeout", "query", "other")
-"""Why a sample failed; the values of the label ``reason``."""
-
-REJECT_REASONS = ("unreadable", "not_regular", "too_big", "malformed", "unknown_format")
-"""Why a file in the letterbox is not read; the values of the label ``reason``."""
-
-USE_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
-"""Upper bounds, in seconds, of the histogram of uses. They reach hours: a leak lies far beyond ten seconds."""
-
-WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 29.0, 31.0, 60.0, 120.0)
-"""Upper bounds, in seconds, of the histogram of waits. They straddle 30 s, the default pool_timeout."""
-
-CONNECT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds, in seconds, of the histogram of connects."""
-
-IDLE_BUCKETS = (0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 28800.0)
-"""Upper bounds, in seconds, of the histogram of idle times; the last is MySQL's default wait_timeout."""
-
-LIFETIME_BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0)
-"""Upper bounds, in seconds, of the histogram of ages at close."""
-
-PING_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
-"""Upper bounds, in seconds, of the histogram of pings: mostly a round trip to the server."""
-
-HISTOGRAMS = {
-    "use_seconds": USE_BUCKETS,
-    "wait_seconds": WAIT_BUCKETS,
-    "connect_seconds": CONNECT_BUCKETS,
-    "idle_seconds": IDLE_BUCKETS,
-    "lifetime_seconds": LIFETIME_BUCKETS,
-    "ping_seconds": PING_BUCKETS,
-}
-"""The histograms of a pool, and the upper bounds that each must have."""
-
-SLEEP_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 28800.0)
-"""Upper bounds, in seconds, of the histogram of sleeping sessions; the last is MySQL's default wait_timeout."""
-
-UseState = Literal["idle", "used"]
-SessionState = Literal["active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other"]
-SampleErrorReason = Literal["connect", "auth", "privilege", "timeout", "query", "other"]
+from exporter.buckets import USE_BUCKETS
+from exporter.labels import SampleErrorReason, SessionState, UseState
 
 
 @dataclass(frozen=True)
@@ -145,14 +70,14 @@ class PoolSnapshot:
     waiting: int | None = None
     waiting_longest_seconds: float | None = None
     overdue_by_site: Mapping[str, int] = field(default_factory=dict)
-    connect_errors: int = 0
+    connect_errors: int | None = 0
     stale_ping: Mapping[str, int] = field(default_factory=dict)
     stale_use: Mapping[str, int] = field(default_factory=dict)
     timeouts: int | None = None
     overdue_checkouts: int = 0
     garbage_collected: int = 0
     detaches: int = 0
-    disposals: int = 0
+    disposals: int | None = 0
     wait_seconds: Histogram | None = None
     connect_seconds: Histogram | None = None
     idle_seconds: Histogram | None = None
@@ -166,11 +91,15 @@ class PoolSnapshot:
 
 @dataclass(frozen=True)
 class ProcessSnapshot:
-    """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970)."""
+    """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970).
+
+    ``contained`` are the errors of ours that this process has kept from the application so far, by place.
+    """
 
     pid: int
     taken: float
     pools: tuple[PoolSnapshot, ...] = ()
+    contained: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -278,7 +207,10 @@ class Match:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970)."""
+    """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
+
+    ``contained`` are the errors that the live processes kept to themselves, added up by place.
+    """
 
     now: float
     pools: tuple[PoolSnapshot, ...]
@@ -286,3 +218,4 @@ class Overview:
     matches: tuple[Match, ...]
     processes: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    contained: Mapping[str, int] = field(default_factory=dict)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.config import ServerConfig
+from exporter.labels import SAMPLE_ERRORS, SampleErrorReason
 from exporter.news import News
 from exporter.pace import BUSY_SHARE, Pace, steady
-from exporter.records import SAMPLE_ERRORS, SampleErrorReason, ServerSnapshot, ServerView
+from exporter.records import ServerSnapshot, ServerView
 from exporter.servers import Line, SampleError, family
 
 FRESH_INTERVALS = 3

@@ -18,7 +18,7 @@ from exporter.config import Config, ServerConfig
 from exporter.contained import contained_errors
 from exporter.letterbox import Letterbox
 from exporter.match import match, reports_by_server
-from exporter.merge import add_up
+from exporter.merge import add_up, add_up_counts
 from exporter.metrics.match import MATCH
 from exporter.metrics.pool import POOL
 from exporter.metrics.server import SERVER
@@ -81,6 +81,7 @@ class Sidecar:
             matches=self._matches(mail.snapshots, servers),
             processes={"live": len(mail.snapshots)},
             rejected=mail.rejected,
+            contained=add_up_counts(process.contained for process in mail.snapshots),
         )
 
     def _matches(self, processes: tuple[ProcessSnapshot, ...], views: tuple[ServerView, ...]) -> tuple[Match, ...]:
@@ -112,7 +113,7 @@ class Sidecar:
             build=self._build,
             configured=True,
             configured_at=self._configured_at,
-            contained=contained_errors(),
+            contained=add_up_counts((contained_errors(), seen.contained)),
             rejected=seen.rejected,
         )
         return ((POOL, seen.pools), (SERVER, seen.servers), (MATCH, seen.matches), (SELF, (myself,)))

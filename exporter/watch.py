@@ -112,7 +112,7 @@ class Watch:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             monitors = self._monitors()
         _speak(monitors)
-        return ProcessSnapshot(pid=os.getpid(), taken=time.time(), pools=add_up(pools))
+        return ProcessSnapshot(pid=os.getpid(), taken=time.time(), pools=add_up(pools), contained=contained_errors())
 
     def after_fork(self) -> None:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""

@@ -1,4 +1,4 @@
-"""The servers that tests share, started once: Debian's MariaDB and PostgreSQL, and the newest of each family."""
+"""What tests share: an engine on a SQLite file and its page; real servers, started once, the newest ones too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import QueuePool
 
+import exporter
+from exporter.contained import contained_errors
 from exporter.demo.databases import Database, debian_postgresql_binaries, mariadb, mariadb_available, postgresql
 from newest import MARIADB, MYSQL, Newest, newest
+from pages import Page
 from sites import Launch, Site
+from wires import Line, NewEngine
 
 SITES = ("mariadb_site", "mariadb_schema_site", "mysql_site", "postgresql_site")
 MYSQL_SITES = ("mariadb_site", "mariadb_schema_site", "mariadb_newest_site", "mysql_site")
@@ -25,16 +31,25 @@ NOT_RUN = "NOT RUN:"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer to leave out what a machine without servers cannot run."""
+    """Offer to leave out what a machine without servers cannot run, and to run what needs an environment of its own."""
     parser.addoption(
         "--without-servers",
         action="store_true",
         help="skip the tests that talk to real servers; without this, a server that is missing is a failure",
     )
+    parser.addoption(
+        "--all-drivers",
+        action="store_true",
+        help="run the tests of compiled drivers too; in the environment of `scripts/test --drivers`",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with a reason that is printed, what --without-servers leaves out."""
+    """Skip, with a reason that is printed, what --without-servers leaves out, and drop what --all-drivers brings in."""
+    if not config.getoption("--all-drivers"):
+        elsewhere = [item for item in items if item.get_closest_marker("compiled") is not None]
+        items[:] = [item for item in items if item.get_closest_marker("compiled") is None]
+        config.hook.pytest_deselected(items=elsewhere)
     if not config.getoption("--without-servers"):
         return
     skip = pytest.mark.skip(reason="needs real servers, and --without-servers was given")
@@ -51,6 +66,56 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("NOT RUN", sep="!", red=True, bold=True)
     for reason, count in sorted(reasons.items()):
         terminalreporter.line(f"{count} tests {reason.partition(NOT_RUN)[2].strip()}", red=True, bold=True)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    """A file to connect to."""
+    return Line(tmp_path / "shop.db")
+
+
+@pytest.fixture
+def page() -> Page:
+    """The page of the pool of this test."""
+    return Page("sqlite:///shop.db")
+
+
+@pytest.fixture
+def new_engine(line: Line) -> Iterator[NewEngine]:
+    """Makes engines of that file; at the end none of them is watched or open."""
+    engines: list[Engine] = []
+
+    def make(**options: Any) -> Engine:
+        engine = create_engine("sqlite:///shop.db", **{"creator": line, "poolclass": QueuePool, **options})
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        exporter.uninstrument(engine)
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(new_engine: NewEngine) -> Engine:
+    """An engine that nobody has instrumented yet."""
+    return new_engine()
+
+
+@pytest.fixture
+def watched(new_engine: NewEngine, page: Page) -> Engine:
+    """An instrumented engine of two places, that pings; every checkout of it is overdue."""
+    engine = new_engine(pool_size=1, max_overflow=1, pool_timeout=5, pool_pre_ping=True)
+    exporter.instrument(engine, registry=page.registry, leak_after=1e-9)
+    return engine
+
+
+@pytest.fixture
+def nothing_contained() -> Iterator[None]:
+    """Let a test fail in which our own code did, though the application saw nothing of it."""
+    before = contained_errors()
+    yield
+    assert contained_errors() == before
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from exporter.labels import REJECT_REASONS
 from exporter.letterbox import Letterbox
-from exporter.records import REJECT_REASONS, PooledConnection, PoolIdentity, PoolSnapshot, ProcessSnapshot
+from exporter.records import PooledConnection, PoolIdentity, PoolSnapshot, ProcessSnapshot
 
 NOW = 1_700_000_000.0
 SHOP = PoolSnapshot(
@@ -20,7 +21,7 @@ SHOP = PoolSnapshot(
     closes={"recycle": 2},
     connections=(PooledConnection("idle", 1.5, 90.0, 11), PooledConnection("used", 0.5, 80.0)),
 )
-LIVE = ProcessSnapshot(pid=7, taken=NOW - 1, pools=(SHOP,))
+LIVE = ProcessSnapshot(pid=7, taken=NOW - 1, pools=(SHOP,), contained={"ping": 1})
 NOTHING_REJECTED = dict.fromkeys(REJECT_REASONS, 0)
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from exporter.buckets import SLEEP_BUCKETS
 from exporter.config import Config, ProcessesConfig, ServerConfig, WebConfig
+from exporter.labels import REJECT_REASONS, SAMPLE_ERRORS
 from exporter.records import (
-    REJECT_REASONS,
-    SAMPLE_ERRORS,
-    SLEEP_BUCKETS,
     Histogram,
     Match,
     Overview,

@@ -1,4 +1,4 @@
-"""Pools as users write them: with slots, with a recreate() that knows its class, with overrides of their own."""
+"""Pools as users write them: with slots, with overrides of their own, and such as allow nobody what they do."""
 
 from __future__ import annotations
 
@@ -39,3 +39,33 @@ class TalkativePool(QueuePool):
     def _do_return_conn(self, record: Any) -> None:
         self.said.append("return")
         super()._do_return_conn(record)
+
+
+class FinalPool(QueuePool):
+    """A user's pool that is not to be inherited from."""
+
+    def __init_subclass__(cls, **_options: Any) -> None:
+        raise TypeError(f"{cls.__name__} is final")
+
+
+class _Numbering(type):
+    """A metaclass that asks for a keyword of every class."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], *, number: int) -> Any:
+        return super().__new__(cls, name, bases, {**body, "number": number})
+
+    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **_options: Any) -> None:
+        super().__init__(name, bases, body)
+
+
+class NumberedPool(QueuePool, metaclass=_Numbering, number=7):
+    """A user's pool whose metaclass wants to be told more than a name."""
+
+
+class StrictPool(QueuePool):
+    """A user's pool that lets no stranger write on it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_pool_exporter"):
+            raise AttributeError(f"{name} is none of my attributes")
+        super().__setattr__(name, value)

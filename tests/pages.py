@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
+
+from waiting import until
 
 T = TypeVar("T")
 Sample = tuple[str, tuple[tuple[str, str], ...]]
@@ -86,24 +88,20 @@ class Growth:
 @contextlib.contextmanager
 def scraped(page: Page) -> Iterator[Growth]:
     """Scrape a page from another thread while the body runs; no counter may fall from one look to the next."""
-    growth, done, errors = Growth(page), threading.Event(), []
+    growth, done = Growth(page), threading.Event()
 
     def scrape() -> None:
-        try:
-            while not done.wait(0.003):  # leaves the threads some of the one interpreter that all share
-                growth.look()
-        except Exception as error:  # a thread has nobody else to tell
-            errors.append(error)
+        while not done.wait(0.003):  # leaves the threads some of the one interpreter that all share
+            growth.look()
 
-    thread = threading.Thread(target=scrape, name="scraper")
-    thread.start()
-    try:
-        yield growth
-    finally:
-        done.set()
-        thread.join()
+    with ThreadPoolExecutor(1, thread_name_prefix="scraper") as executor:
+        scraping = executor.submit(scrape)
+        try:
+            yield growth
+        finally:
+            done.set()
+    scraping.result()
     growth.look()
-    assert not errors
     assert not growth.fallen
     assert growth.looks > 1
 
@@ -128,8 +126,8 @@ def settled(look: Callable[[], T]) -> T:
 
 async def threads_of_the_driver_ended() -> None:
     """Wait until aiosqlite's threads are done: they answer to the loop, which must not be closed before."""
-    for _ in range(1000):
-        if not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("a connection of aiosqlite is still open")
+
+    def working() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+
+    await until(lambda: not working(), every=0.01)

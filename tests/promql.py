@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import exporter.metrics
+from exporter.labels import CLOSE_REASONS, INVALIDATION_CAUSES, REJECT_REASONS, SAMPLE_ERRORS, SESSION_STATES
 from exporter.match import MATCHED_SESSIONS
 from exporter.metrics.table import Metric, Table
-from exporter.records import CLOSE_REASONS, INVALIDATION_CAUSES, REJECT_REASONS, SAMPLE_ERRORS, SESSION_STATES
 
 SUFFIXES = {
     "gauge": ("",),

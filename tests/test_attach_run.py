@@ -78,10 +78,10 @@ def test_every_process_publishes(tmp_path: Path) -> None:
     letters = tmp_path / "letters"
     letters.mkdir()
     code = (
-        f"{ENGINE}import os, time, warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n"
+        f"{ENGINE}import os, signal, time, warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    time.sleep(60)\n"
+        "    signal.pause()\n"
         f"names = lambda: sorted(name.partition('.')[0] for name in os.listdir({str(letters)!r}) if name[0] != '.')\n"
         "while names() != sorted([str(os.getpid()), str(child)]):\n"
         "    time.sleep(0.02)\n"

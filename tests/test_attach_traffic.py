@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 import exporter
 from attaching import SHOP, checkouts, use, value
 from exporter.contained import contained_errors
+from pages import hurried
 
 THREADS, TURNS = 8, 300
 
@@ -30,10 +31,8 @@ class _Connection(sqlite3.Connection):
 @pytest.fixture
 def _switching() -> Iterator[None]:
     """Let threads take turns as often as they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
+    with hurried():
+        yield
 
 
 @pytest.mark.usefixtures("_switching")
@@ -42,30 +41,25 @@ def test_attach_and_detach_during_traffic(tmp_path: Path) -> None:
     options = {"poolclass": QueuePool, "pool_size": 4, "max_overflow": 2, "connect_args": {"factory": _Connection}}
     engine = create_engine(f"sqlite:///{tmp_path}/shop.db", **options)
     registry = CollectorRegistry()
-    errors: list[BaseException] = []
     rounds = [0] * THREADS
     done = threading.Event()
 
     def work(number: int) -> None:
-        try:
-            while not done.is_set():
-                _one_round(engine, rounds[number])
-                rounds[number] += 1
-        except BaseException as error:
-            errors.append(error)
+        while not done.is_set():
+            _one_round(engine, rounds[number])
+            rounds[number] += 1
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
     contained = contained_errors()
-    for thread in threads:
-        thread.start()
-    for _ in range(TURNS):
-        exporter.instrument(engine, registry=registry)
-        assert all(count >= 0 for count in checkouts(registry).values())
-        exporter.uninstrument(engine)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(THREADS) as executor:
+        working = [executor.submit(work, number) for number in range(THREADS)]
+        try:
+            for _ in range(TURNS):
+                exporter.instrument(engine, registry=registry)
+                assert all(count >= 0 for count in checkouts(registry).values())
+                exporter.uninstrument(engine)
+        finally:
+            done.set()
+    assert [each.exception() for each in working] == [None] * THREADS
     assert contained_errors() == contained
     assert all(rounds)
     _counts_like_new(engine, registry)
@@ -105,26 +99,19 @@ def _counts_like_new(engine: Engine, registry: CollectorRegistry) -> None:
 def test_engines_made_by_many_threads(tmp_path: Path) -> None:
     """Threads that make, use and drop engines while others do the same lose no count."""
     registry = CollectorRegistry()
-    errors: list[BaseException] = []
 
     def work() -> None:
-        try:
-            for _ in range(25):
-                engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
-                exporter.instrument(engine, registry=registry)
-                use(engine)
-                engine.dispose()
-        except BaseException as error:
-            errors.append(error)
+        for _ in range(25):
+            engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
+            exporter.instrument(engine, registry=registry)
+            use(engine)
+            engine.dispose()
 
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
     seen = []
-    while any(thread.is_alive() for thread in threads):
-        seen.append(checkouts(registry).get(SHOP, 0))
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(THREADS) as executor:
+        working = [executor.submit(work) for _ in range(THREADS)]
+        while not all(each.done() for each in working):
+            seen.append(checkouts(registry).get(SHOP, 0))
+    assert [each.exception() for each in working] == [None] * THREADS
     assert seen == sorted(seen)
     assert checkouts(registry) == {SHOP: THREADS * 25}

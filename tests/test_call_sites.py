@@ -7,30 +7,18 @@ import gc
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import QueuePool
 
 import exporter
 from applications import application
 from pages import threads_of_the_driver_ended
-from wires import Line
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine that nobody has instrumented yet."""
-    engine = create_engine("sqlite:///shop.db", creator=Line(tmp_path / "shop.db"), poolclass=QueuePool)
-    yield engine
-    exporter.uninstrument(engine)
-    engine.dispose()
-
 
 SYNC = """
 from sqlalchemy import text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
+import asyncpg
 import psycopg
 import pymysql
 import pytest
+from mysql.connector import errors as connector_errors
 
 from exporter.codes import stale_code
 
@@ -52,6 +55,40 @@ def test_the_code_of_an_error(error: BaseException | None, code: str) -> None:
         ("asyncpg", lambda asyncpg: asyncpg.exceptions.AdminShutdownError("terminating"), "57P01"),
     ],
 )
-def test_the_code_of_an_error_of_a_driver_that_may_be_there(module: str, make: Any, code: str) -> None:
+def test_the_code_of_an_error_of_another_driver(module: str, make: Any, code: str) -> None:
     """The other drivers' own errors carry their codes elsewhere, or none."""
-    assert stale_code(make(pytest.importorskip(module))) == code
+    assert stale_code(make(importlib.import_module(module))) == code
+
+
+def test_the_code_that_the_server_gave_goes_before_the_driver_s() -> None:
+    """An error that the driver made of the server's word counts under the server's code."""
+    error = asyncpg.exceptions.ConnectionDoesNotExistError("closed in the middle of operation")
+    error.__cause__ = asyncpg.exceptions.IdleSessionTimeoutError("terminating connection")
+    assert stale_code(error) == "57P05"
+
+
+def test_a_code_is_found_behind_an_error_without_one() -> None:
+    """mysql-connector's ping says nothing; what it was raised from does."""
+    error = connector_errors.InterfaceError(errno=-1, msg="Connection to MySQL is not available")
+    error.__cause__ = connector_errors.InterfaceError(errno=2013, msg="Lost connection")
+    assert stale_code(error) == "2013"
+
+
+def test_an_error_without_a_code_has_that_of_the_one_on_its_way() -> None:
+    """Where a second error takes the first one's place, the user sees the second; its code counts."""
+
+    def roll_back() -> None:
+        raise connector_errors.OperationalError(errno=2055, msg="Broken pipe")
+
+    try:
+        roll_back()
+    except connector_errors.OperationalError:
+        assert stale_code(connector_errors.OperationalError(errno=-1, msg="not available")) == "2055"
+        assert stale_code(None) == "other"
+
+
+def test_errors_that_were_raised_from_one_another_come_to_an_end() -> None:
+    """A circle of causes is gone through a few times, not for ever."""
+    one, other = OSError("one"), OSError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert stale_code(one) == "other"

@@ -7,52 +7,25 @@ import gc
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Engine
 
 import exporter
 from exporter.contained import PLACES, contain, contained_errors
-from exporter.listeners import Ear
+from exporter.ear import Ear
+from exporter.listeners import Listeners
 from exporter.seam import ear_of
 from pages import Page
-from wires import Line
 
 PACKAGE = Path(exporter.__file__).parent
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Line:
-    """A file to connect to."""
-    return Line(tmp_path / "shop.db")
-
-
-@pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-@pytest.fixture
-def engine(line: Line, page: Page) -> Iterator[Engine]:
-    """An instrumented engine of two places, that pings."""
-    engine = create_engine(
-        "sqlite:///shop.db", creator=line, poolclass=QueuePool, pool_size=1, max_overflow=1, pool_timeout=5,
-        pool_pre_ping=True,
-    )  # fmt: skip
-    exporter.instrument(engine, registry=page.registry, leak_after=1e-9)
-    yield engine
-    exporter.uninstrument(engine)
-    engine.dispose()
-
-
-def test_contained_errors_are_on_every_page_from_the_start(engine: Engine, page: Page) -> None:
+def test_contained_errors_are_on_every_page_from_the_start(watched: Engine, page: Page) -> None:
     """Each place where an error may be contained is on the application's page, with 0 until there is one."""
-    assert ear_of(engine.pool) is not None
+    assert ear_of(watched.pool) is not None
     shown = {
         sample.labels["where"]
         for family in page.registry.collect()
@@ -74,7 +47,7 @@ def test_every_place_is_known_in_advance() -> None:
         if isinstance(argument, ast.Constant)
     }
     ear = Ear("", leak_after=1, call_sites=False, asynchronous=False)
-    assert called | set(ear.listeners()) <= set(PLACES)
+    assert called | set(Listeners(ear).by_event()) <= set(PLACES)
 
 
 def test_an_error_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -89,21 +62,21 @@ def test_an_error_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("name", ["gave_back", "took", "opened"])
-def test_ctrl_c_inside_our_code_loses_no_place(engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_ctrl_c_inside_our_code_loses_no_place(watched: Engine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A signal's exception that is raised in our part of a return is the user's to see; the place comes back."""
 
     def interrupted(*_args: object, **_options: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
     for _ in range(5):
-        raw = engine.raw_connection()
+        raw = watched.raw_connection()
         with monkeypatch.context() as patch:
             patch.setattr(Ear, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
-                provoke(engine, raw, name)
+                provoke(watched, raw, name)
         del raw
         gc.collect()
-        with engine.connect(), engine.connect():
+        with watched.connect(), watched.connect():
             pass
 
 
@@ -136,7 +109,7 @@ def leak():
     circle.append(circle)
 
 busy, seen = False, Counter()
-QUICK = ("exporter.collectors", "exporter.merge", "exporter.metrics.table", "exporter.metrics.pool")
+QUICK = ("exporter.collectors", "exporter.merge", *("exporter.metrics." + n for n in ("table", "pool", "pool_counts")))
 
 def collect(frame, event, argument):
     global busy

@@ -19,11 +19,11 @@ from sites import Launch, Site
 from waiting import eventually
 
 ORPHANING = """
-import pathlib, sys, time
+import pathlib, signal, sys
 from exporter.demo import databases
 with getattr(databases, sys.argv[1])(pathlib.Path(sys.argv[2])) as database:
     print(database.pid, flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by PostgreSQL")

@@ -24,6 +24,7 @@ from exporter.demo.client import ask
 from exporter.demo.guard import guarding
 from exporter.demo.interruption import remembering
 from exporter.demo.run import run
+from waiting import eventually
 
 pytestmark = pytest.mark.servers
 
@@ -47,7 +48,7 @@ class Demo:
 
     def wait_for(self, text: str) -> None:
         """Wait until standard output has ``text``."""
-        wait(lambda: text in self.out.read_text() or self.process.poll() is not None)
+        eventually(lambda: text in self.out.read_text() or self.process.poll() is not None, within=30.0)
         assert text in self.out.read_text(), self.err.read_text()
 
     def processes(self) -> dict[int, str]:
@@ -71,14 +72,6 @@ class Demo:
             place = f"{command} {Path(f'/proc/{pid}/cwd').readlink()}"
             return str(self.temporary) in place or self.token in Path(f"/proc/{pid}/environ").read_text()
         return False
-
-
-def wait(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Return as soon as ``condition`` holds; fail when it does not within ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 Start = Callable[..., Demo]
@@ -196,7 +189,7 @@ def test_a_part_that_never_gets_ready_is_given_up(folder: Path, monkeypatch: pyt
     with guarding(folder / "unused") as guard, remembering() as interruption:
         started = processes.Processes(folder, guard, interruption)
         part = started.start("deaf", [sys.executable, "-c", deaf])
-        wait(lambda: "deaf" in part.log.read_text())
+        eventually(lambda: "deaf" in part.log.read_text(), within=30.0)
         with pytest.raises(processes.PartError, match=r"deaf was not ready within 0 s; the end of its log:\ndeaf"):
             started.wait_for(part, lambda: False)
         started.stop()
@@ -232,7 +225,7 @@ def test_nothing_survives_when_the_demonstration_itself_is_killed(start: Start) 
     demo.process.kill()
     demo.process.wait()
 
-    wait(demo.is_gone, seconds=10)
+    eventually(demo.is_gone, within=10)
 
 
 def test_a_signal_during_the_set_up_ends_it_cleanly(start: Start) -> None:

@@ -22,6 +22,7 @@ import exporter
 from exporter.contained import contained_errors
 from pages import Page, scraped, threads_of_the_driver_ended
 from truth import check_counts, check_gauges
+from waiting import until
 from wires import Line
 
 pytest.importorskip("aiosqlite")
@@ -152,10 +153,7 @@ async def work(engine: AsyncEngine, page: Page, line: Line) -> Counter[str]:
     for task in tasks:
         did += task.did
     gc.collect()
-    for _ in range(1000):
-        if page.value("connections", state="idle") == line.open:
-            break
-        await asyncio.sleep(0.01)
+    await until(lambda: page.value("connections", state="idle") == line.open, every=0.01)
     return did
 
 

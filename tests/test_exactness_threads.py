@@ -6,9 +6,9 @@ import gc
 import logging
 import random
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,13 @@ class Worker:
         self._chance = random.Random(seed)  # noqa: S311  moves, not secrets
         self._held: list[Any] = []
         self.did: Counter[str] = Counter()
-        self.error: Exception | None = None
 
     def run(self) -> None:
         """Do many things, and in the end give back what is held."""
-        try:
-            for _ in range(STEPS):
-                self._step()
-            while self._held:
-                self.give_back()
-        except Exception as error:
-            self.error = error
+        for _ in range(STEPS):
+            self._step()
+        while self._held:
+            self.give_back()
 
     def _step(self) -> None:
         if not self._held or (len(self._held) < 3 and self._chance.random() < 0.5):
@@ -153,13 +149,9 @@ def _quiet() -> Any:
 def work(engine: Engine, page: Page) -> Counter[str]:
     """Let the threads loose; return all that they did."""
     workers = [Worker(engine, seed) for seed in range(THREADS)]
-    threads = [threading.Thread(target=worker.run, name=f"worker {n}") for n, worker in enumerate(workers)]
-    with hurried(), scraped(page):
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert [worker.error for worker in workers] == [None] * THREADS
+    with hurried(), scraped(page), ThreadPoolExecutor(THREADS) as executor:
+        working = [executor.submit(worker.run) for worker in workers]
+    assert [each.exception() for each in working] == [None] * THREADS
     did: Counter[str] = Counter()
     for worker in workers:
         did += worker.did

@@ -27,7 +27,7 @@ from wires import Line
 
 GOLDEN = Path(__file__).with_name("golden_page.txt")
 BILLING = "def keep(engine):\n    return engine.connect()\n\ndef forget(engine):\n    return engine.raw_connection()\n"
-CLOCKED = ("exporter.listeners", "exporter.seam", "exporter.pool")
+CLOCKED = tuple(f"exporter.{name}" for name in ("ear", "listeners", "seam", "waits", "pings", "pool"))
 
 
 class Clock:

@@ -7,7 +7,7 @@ import gc
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,6 @@ from wires import Line
 
 AT_ONCE = 1e-9
 """A leak_after that every checkout passes."""
-
-
-@pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine that nobody has instrumented yet."""
-    engine = create_engine("sqlite:///shop.db", creator=Line(tmp_path / "shop.db"), poolclass=QueuePool)
-    yield engine
-    exporter.uninstrument(engine)
-    engine.dispose()
 
 
 @pytest.fixture

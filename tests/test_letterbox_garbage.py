@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter.collectors import TableCollector
 from exporter.contained import contained_errors
-from exporter.merge import add_up
+from exporter.merge import add_up, add_up_counts
+from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
 from letters import LIVE, NOW, SHOP, box, letter, put, rejected
 
@@ -70,6 +71,10 @@ BAD = {
     "other buckets": pool(use_seconds={"counts": [1, 2], "sum": 1.0}),
     "an endless sum": pool(use_seconds={"counts": [0] * 15, "sum": float("inf")}),
     "a connection from the future": pool(connections=[{"state": "idle", "seconds": -5.0, "age": 1.0}]),
+    "an error's count below 0": letter(contained={"ping": -1}),
+    "an error's count beyond every float": letter(contained={"ping": 10**400}),
+    "half an error": letter(contained={"ping": 0.5}),
+    "more places of errors than there are": letter(contained={f"place {n}": 1 for n in range(101)}),
     "half a character": json.dumps(pool(identity={**IDENTITY, "name": "\ud800"})),
 }
 
@@ -88,6 +93,7 @@ HUGE: dict[str, object] = {
     "more pools than anybody has": letter(pools=[{"identity": {**IDENTITY, "name": f"pool {n}"}} for n in range(1001)]),
     "a name that fills the page": pool(identity={**IDENTITY, "name": "x" * 1001}),
     "a reason that fills the page": pool(closes={"x" * 1001: 1}),
+    "a place of errors that fills the page": letter(contained={"x" * 1001: 1}),
 }
 
 
@@ -125,9 +131,11 @@ def test_no_value_breaks_the_page(tmp_path: Path, path: tuple[str | int, ...], v
     content = json.loads(json.dumps(letter()))
     reduce(lambda inner, key: inner[key], path[:-1], content)[path[-1]] = value
     put(tmp_path, content)
-    pools = add_up(each for snapshot in box(tmp_path).read().snapshots for each in (*snapshot.pools, *snapshot.pools))
+    snapshots = box(tmp_path).read().snapshots
+    pools = add_up(each for snapshot in snapshots for each in (*snapshot.pools, *snapshot.pools))
+    errors = add_up_counts(snapshot.contained for snapshot in snapshots)
     before = contained_errors()
     registry = CollectorRegistry()
-    registry.register(TableCollector((POOL,), lambda: ((POOL, pools),)))
+    registry.register(TableCollector((POOL, CONTAINED), lambda: ((POOL, pools), (CONTAINED, (errors,)))))
     assert b"sqlalchemy_pool_connections" in generate_latest(registry)
     assert contained_errors() == before

@@ -6,7 +6,6 @@ import gc
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,14 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 import exporter
-from exporter.listeners import Ear
+from exporter.ear import Ear
+from exporter.ledger import Ledger
 from exporter.pool import PoolMonitor
-from exporter.tally import Ledger, Tally, Usage
+from exporter.tally import Tally, Usage
 from pages import Page, settled
 from wires import Line
 
 OURS = (PoolMonitor, Ear, Ledger, Tally, Usage)
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Line:
-    """A file to connect to."""
-    return Line(tmp_path / "shop.db")
-
-
-@pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-@pytest.fixture
-def engine(line: Line) -> Iterator[Engine]:
-    """An engine that nobody has instrumented yet."""
-    engine = create_engine("sqlite:///shop.db", creator=line, poolclass=QueuePool)
-    yield engine
-    exporter.uninstrument(engine)
-    engine.dispose()
 
 
 @pytest.mark.parametrize("close", [True, False])

@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from exporter.records import SampleErrorReason, ServerSnapshot
+from exporter.labels import SampleErrorReason
+from exporter.records import ServerSnapshot
 from exporter.servers.family import Outdated, SampleError
 from exporter.servers.line import Line
 from exporter.servers.wire import Wire

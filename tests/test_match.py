@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL, make_url
 
+from exporter.labels import SESSION_STATES, SessionState, UseState
 from exporter.match import MATCHED_SESSIONS, USE_STATES, Report, belongs, match, owners, reports_by_server
-from exporter.records import (
-    SESSION_STATES,
-    PooledConnection,
-    PoolIdentity,
-    PoolSnapshot,
-    ProcessSnapshot,
-    ServerSnapshot,
-    Session,
-    SessionState,
-    UseState,
-)
+from exporter.records import PooledConnection, PoolIdentity, PoolSnapshot, ProcessSnapshot, ServerSnapshot, Session
 
 BEGAN, ENDED = 1000.0, 1000.5
 LATER = 1010.0  # when the process reported, if the test does not say otherwise: well after the sample

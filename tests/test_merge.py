@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.buckets import USE_BUCKETS
 from exporter.merge import add_up
-from exporter.records import USE_BUCKETS, Histogram, PooledConnection, PoolIdentity, PoolSnapshot
+from exporter.records import Histogram, PooledConnection, PoolIdentity, PoolSnapshot
 
 CELLS = len(USE_BUCKETS) + 1
 

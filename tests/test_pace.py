@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.labels import SAMPLE_ERRORS, SampleErrorReason
 from exporter.pace import LONGEST_INTERVAL, Pace, spread, steady
-from exporter.records import SAMPLE_ERRORS, SampleErrorReason
 
 INTERVALS = (0.1, 0.5, 1.0, 15.0, 600.0)
 

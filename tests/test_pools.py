@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AssertionPool, NullPool, Pool, QueuePool, SingletonThreadPool, StaticPool
 
 import exporter
-from exporter.contained import contained_errors
 from own_pools import SlottedPool, StubbornPool, TalkativePool
 from pages import Page
-from wires import Line
+from wires import Line, NewEngine
 
 OF_QUEUES = (
     "size",
@@ -38,35 +37,19 @@ OF_ALL = (
 )
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Line:
-    """A file to connect to."""
-    return Line(tmp_path / "shop.db")
+pytestmark = pytest.mark.usefixtures("nothing_contained")
 
 
 @pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-@pytest.fixture
-def engine_of(line: Line, page: Page) -> Iterator[Callable[..., Engine]]:
-    """Make an instrumented engine with a pool of the class that is asked for; nothing of ours may have failed."""
-    engines: list[Engine] = []
-    before = contained_errors()
+def engine_of(new_engine: NewEngine, page: Page) -> Callable[..., Engine]:
+    """Make an instrumented engine with a pool of the class that is asked for."""
 
     def make(pool_class: type[Pool], **options: Any) -> Engine:
-        engine = create_engine("sqlite:///shop.db", creator=line, poolclass=pool_class, **options)
-        engines.append(engine)
+        engine = new_engine(poolclass=pool_class, **options)
         exporter.instrument(engine, registry=page.registry)
         return engine
 
-    yield make
-    for engine in engines:
-        exporter.uninstrument(engine)
-        engine.dispose()
-    assert contained_errors() == before
+    return make
 
 
 @pytest.mark.parametrize("pool_class", [SlottedPool, StubbornPool, TalkativePool], ids=lambda each: each.__name__)

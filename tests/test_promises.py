@@ -54,17 +54,17 @@ class _Broken:
 @pytest.mark.parametrize(
     ("where", "seam"),
     [
-        ("checkout", "exporter.listeners.time"),
-        ("checkin", "exporter.listeners.time"),
-        ("checkin", "exporter.listeners.SHORT_USE"),
-        ("connect", "exporter.listeners.Tally"),
+        ("checkout", "exporter.ear.time"),
+        ("checkin", "exporter.ear.time"),
+        ("checkin", "exporter.ear.SHORT_USE"),
+        ("connect", "exporter.ear.Tally"),
         ("close", "exporter.listeners.reason_of"),
         ("close_detached", "exporter.listeners.id"),
         ("invalidate", "exporter.listeners.cause_of"),
-        ("soft_invalidate", "exporter.listeners.Usage"),
+        ("soft_invalidate", "exporter.ear.Usage"),
         ("checkin", "exporter.tally.Usage.leave"),
         ("detach", "exporter.listeners.threading"),
-        ("server_id", "exporter.listeners.server_id"),
+        ("server_id", "exporter.ear.server_id"),
     ],
 )
 def test_an_error_of_ours_never_reaches_the_application(

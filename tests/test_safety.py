@@ -5,50 +5,24 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool
 
 import exporter
 from exporter.contained import contained_errors
-from exporter.listeners import Ear
+from exporter.ear import Ear
+from exporter.ledger import Ledger
 from exporter.seam import ear_of
-from exporter.tally import Ledger
 from pages import Page
 from waiting import eventually
 from wires import Line
 
 PACKAGE = Path(exporter.__file__).parent
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Line:
-    """A file to connect to."""
-    return Line(tmp_path / "shop.db")
-
-
-@pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-@pytest.fixture
-def engine(line: Line, page: Page) -> Iterator[Engine]:
-    """An instrumented engine of two places, that pings."""
-    engine = create_engine(
-        "sqlite:///shop.db", creator=line, poolclass=QueuePool, pool_size=1, max_overflow=1, pool_timeout=5,
-        pool_pre_ping=True,
-    )  # fmt: skip
-    exporter.instrument(engine, registry=page.registry, leak_after=1e-9)
-    yield engine
-    exporter.uninstrument(engine)
-    engine.dispose()
 
 
 class Broken:
@@ -123,48 +97,48 @@ Seam = tuple[str, Callable[[Engine], Any], str]
 
 SEAMS: list[Seam] = [
     ("checkout", lambda _: Ear, "took"),
-    ("checkout", lambda _: sys.modules["exporter.listeners"], "taken_at"),
+    ("checkout", lambda _: sys.modules["exporter.ear"], "taken_at"),
     ("checkin", lambda _: Ear, "gave_back"),
     ("connect", lambda _: Ear, "opened"),
     ("connect_errors", lambda _: Ledger, "note"),
     ("disposals", lambda _: Ledger, "note"),
     ("ping", lambda _: Ear, "pinged"),
-    ("ping", lambda _: sys.modules["exporter.listeners"], "stale_code"),
+    ("ping", lambda _: sys.modules["exporter.ear"], "stale_code"),
     ("recreate", lambda _: sys.modules["exporter.seam"], "install"),
     ("timeout", lambda _: Ear, "timed_out"),
     ("timeout", lambda engine: ear_of(engine.pool), "complain"),
     ("timeout", lambda _: Ledger, "peek"),
     ("wait", lambda engine: ear_of(engine.pool), "whoami"),
     ("invalidate", lambda _: sys.modules["exporter.listeners"], "cause_of"),
-    ("soft_invalidate", lambda _: Ear, "_usage"),
+    ("soft_invalidate", lambda _: Ear, "usage_of"),
     ("close", lambda _: sys.modules["exporter.listeners"], "reason_of"),
-    ("detach", lambda engine: ear_of(engine.pool), "_leaving"),
-    ("close_detached", lambda engine: ear_of(engine.pool), "_detached"),
-    ("server_id", lambda _: sys.modules["exporter.listeners"], "server_id"),
+    ("detach", lambda engine: ear_of(engine.pool), "leaving"),
+    ("close_detached", lambda engine: ear_of(engine.pool), "detached"),
+    ("server_id", lambda _: sys.modules["exporter.ear"], "server_id"),
 ]
 
 
 @pytest.mark.parametrize("seam", SEAMS, ids=[f"{where}-{name}" for where, _, name in SEAMS])
 def test_with_any_part_of_ours_broken_the_application_lives(
-    engine: Engine, line: Line, page: Page, monkeypatch: pytest.MonkeyPatch, seam: Seam
+    watched: Engine, line: Line, page: Page, monkeypatch: pytest.MonkeyPatch, seam: Seam
 ) -> None:
     """With any listener or seam raising, nothing reaches the application and every place in the pool comes back."""
     where, owner, name = seam
     before = contained_errors().get(where, 0)
-    monkeypatch.setattr(owner(engine), name, Broken())
-    live(engine, line)
+    monkeypatch.setattr(owner(watched), name, Broken())
+    live(watched, line)
     assert contained_errors()[where] > before
     shown = page.registry.get_sample_value("pool_exporter_contained_errors_total", {"where": where})
     assert shown == contained_errors()[where]
     monkeypatch.undo()
-    with engine.connect(), engine.connect():
+    with watched.connect(), watched.connect():
         assert page.value("checkouts_total") >= 0
 
 
-def test_nothing_is_contained_when_nothing_is_broken(engine: Engine, line: Line, page: Page) -> None:
+def test_nothing_is_contained_when_nothing_is_broken(watched: Engine, line: Line, page: Page) -> None:
     """The same life without a fault contains no error, and is counted."""
     before = contained_errors()
-    live(engine, line)
+    live(watched, line)
     assert contained_errors() == before
     assert page.values("timeouts_total", "disposals_total", "connect_errors_total") == {
         "timeouts_total": 3,

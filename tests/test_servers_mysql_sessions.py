@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
-from exporter.records import SLEEP_BUCKETS
+from exporter.buckets import SLEEP_BUCKETS
 from exporter.sampler import Sampler
 from exporter.servers import mysql_sessions
 from exporter.servers.mysql_sessions import (

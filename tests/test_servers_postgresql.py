@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from exporter.records import SLEEP_BUCKETS, ServerSnapshot, Session, Sleepers
+from exporter.buckets import SLEEP_BUCKETS
+from exporter.records import ServerSnapshot, Session, Sleepers
 from exporter.sampler import Sampler
 from samplers import sampled, sampling
 from sites import PASSWORD, Site, counts, sessions_of

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +15,9 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.records import REJECT_REASONS, Overview, ProcessSnapshot
+from exporter.contained import PLACES, contain
+from exporter.labels import REJECT_REASONS
+from exporter.records import Overview, ProcessSnapshot
 from exporter.sidecar import REVISION_VARIABLE, Sidecar
 from exporter.version import VERSION
 from overviews import NOW, SHOP, Showing, config, publish, server, silent_server
@@ -38,6 +43,53 @@ def test_processes_are_added_up(tmp_path: Path) -> None:
     assert seen.processes == {"live": 2}
     assert seen.rejected == {**dict.fromkeys(REJECT_REASONS, 0), "malformed": 1}
     assert (seen.now, seen.servers, seen.matches) == (NOW, (), ())
+
+
+def contained(sidecar: Sidecar, where: str) -> float | None:
+    """Return how many errors the sidecar's page shows of a place."""
+    return sidecar.registry.get_sample_value("pool_exporter_contained_errors_total", {"where": where})
+
+
+def test_contained_errors_of_live_processes_and_its_own_are_added_up(tmp_path: Path) -> None:
+    """Errors that processes kept to themselves show on the one page that everybody looks at, with the sidecar's own."""
+    sidecar = Sidecar(config(tmp_path), clock=lambda: NOW)
+    own = {where: contained(sidecar, where) or 0 for where in PLACES}
+    publish(tmp_path, ProcessSnapshot(7, NOW - 1, contained={"checkin": 2, "ping": 1}), name="7")
+    publish(tmp_path, ProcessSnapshot(8, NOW - 2, contained={"checkin": 3, "a place of a newer version": 4}), name="8")
+    publish(tmp_path, ProcessSnapshot(9, NOW - 60, contained={"checkin": 100}), name="9")
+    (tmp_path / "6.json").write_text(json.dumps({"format": 1, "pid": 6, "taken": NOW}))  # of an older version
+    assert sidecar.overview().contained == {"checkin": 5, "ping": 1, "a place of a newer version": 4}
+    contain("ping")
+    assert {where: contained(sidecar, where) for where in PLACES} == {
+        **own,
+        "checkin": own["checkin"] + 5,
+        "ping": own["ping"] + 2,
+        "other": own["other"] + 4,
+    }
+
+
+UNLUCKY = """
+import sys
+from sqlalchemy import create_engine
+import exporter
+from exporter.contained import contain
+exporter.instrument(create_engine("sqlite://"))
+contain("checkout")
+sys.stdin.read()
+"""
+
+
+def test_a_process_tells_what_it_contained(tmp_path: Path) -> None:
+    """What an application never saw stands on the sidecar's page while the application lives."""
+    sidecar = Sidecar(config(tmp_path))
+    own = contained(sidecar, "checkout") or 0
+    with subprocess.Popen(
+        (sys.executable, "-c", UNLUCKY), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={**os.environ, "POOL_EXPORTER_DIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        eventually(lambda: contained(sidecar, "checkout") == own + 1)
+        process.communicate(timeout=30)
+    assert contained(sidecar, "checkout") == own
 
 
 def test_nothing_configured_is_an_empty_page_and_ready() -> None:

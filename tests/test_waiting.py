@@ -7,41 +7,31 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import QueuePool
 
 import exporter
 from exporter.leaks import TimeoutLog
-from exporter.seam import ear_of
 from pages import Page
+from waiters import NOBODY, nothing_is_left
 from waiting import eventually
-from wires import Line
-
-NOBODY = {"waiting": 0, "waiting_longest_seconds": 0}
+from wires import Line, NewEngine
 
 
 @pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-@pytest.fixture
-def one_place(tmp_path: Path, page: Page) -> Iterator[Callable[..., Engine]]:
+def one_place(new_engine: NewEngine, page: Page) -> Iterator[NewEngine]:
     """Make an instrumented engine with one connection for all; what waits leaves no trace in the ear."""
     engines: list[Engine] = []
 
     def make(**options: Any) -> Engine:
-        line = Line(tmp_path / "shop.db")
-        given = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 30, "creator": line, **options}
-        engine = create_engine("sqlite:///shop.db", poolclass=QueuePool, **given)
+        engine = new_engine(**{"pool_size": 1, "max_overflow": 0, "pool_timeout": 30, **options})
         engines.append(engine)
         exporter.instrument(engine, registry=page.registry)
         return engine
@@ -49,15 +39,6 @@ def one_place(tmp_path: Path, page: Page) -> Iterator[Callable[..., Engine]]:
     yield make
     for engine in engines:
         nothing_is_left(engine)
-        exporter.uninstrument(engine)
-        engine.dispose()
-
-
-def nothing_is_left(engine: Engine | AsyncEngine) -> None:
-    """Check that nobody who waited is remembered."""
-    ear = ear_of(engine.pool)
-    assert ear is not None
-    assert (ear.waiting, ear.waited) == ({}, {})
 
 
 def waiter(engine: Engine) -> threading.Thread:
@@ -67,7 +48,7 @@ def waiter(engine: Engine) -> threading.Thread:
     return thread
 
 
-def test_a_thread_that_waits_is_seen_and_then_counted(one_place: Callable[..., Engine], page: Page) -> None:
+def test_a_thread_that_waits_is_seen_and_then_counted(one_place: NewEngine, page: Page) -> None:
     """While a thread waits it shows, with its age; afterwards its wait is in the histogram, once."""
     engine = one_place()
     assert page.values(*NOBODY) == NOBODY
@@ -85,7 +66,7 @@ def test_a_thread_that_waits_is_seen_and_then_counted(one_place: Callable[..., E
     assert page.value("timeouts_total") == 0
 
 
-def test_waiting_is_seen_right_after_dispose(one_place: Callable[..., Engine], page: Page) -> None:
+def test_waiting_is_seen_right_after_dispose(one_place: NewEngine, page: Page) -> None:
     """dispose() makes another pool with another queue: who waits there is seen as before."""
     engine = one_place()
     for close in (True, False):
@@ -97,7 +78,7 @@ def test_waiting_is_seen_right_after_dispose(one_place: Callable[..., Engine], p
         assert page.values(*NOBODY) == NOBODY
 
 
-def test_who_waits_in_a_pool_that_is_disposed_of_waits_on(one_place: Callable[..., Engine], page: Page) -> None:
+def test_who_waits_in_a_pool_that_is_disposed_of_waits_on(one_place: NewEngine, page: Page) -> None:
     """A thread that was waiting when the pool was disposed of is told until it gets the connection it waits for."""
     engine = one_place()
     connection = engine.connect()
@@ -112,7 +93,7 @@ def test_who_waits_in_a_pool_that_is_disposed_of_waits_on(one_place: Callable[..
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
-def test_a_timeout_is_a_wait_that_ended_so(one_place: Callable[..., Engine], page: Page, timeout: float) -> None:
+def test_a_timeout_is_a_wait_that_ended_so(one_place: NewEngine, page: Page, timeout: float) -> None:
     """A wait in vain counts as timeout and in the histogram, and is no checkout."""
     engine = one_place(pool_timeout=timeout)
     with engine.connect():
@@ -125,7 +106,7 @@ def test_a_timeout_is_a_wait_that_ended_so(one_place: Callable[..., Engine], pag
     assert page.value("wait_seconds_sum") >= 3 * timeout
 
 
-def test_making_and_pinging_is_no_waiting(one_place: Callable[..., Engine], tmp_path: Path, page: Page) -> None:
+def test_making_and_pinging_is_no_waiting(one_place: NewEngine, tmp_path: Path, page: Page) -> None:
     """However long a connection takes to be made or pinged, nobody waited for the pool."""
     slow, line = threading.Event(), Line(tmp_path / "slow.db")
 
@@ -146,35 +127,24 @@ def test_making_and_pinging_is_no_waiting(one_place: Callable[..., Engine], tmp_
 
 
 def test_who_waits_for_a_connection_that_cannot_be_made_leaves_nothing(
-    one_place: Callable[..., Engine], tmp_path: Path, page: Page
+    one_place: NewEngine, line: Line, page: Page
 ) -> None:
     """A wait that ends with an error of the database is neither a checkout nor a timeout."""
-    line = Line(tmp_path / "shop.db")
-    engine = one_place(creator=line)
+    engine = one_place()
     connection = engine.connect()
-    errors: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            engine.connect()
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    eventually(lambda: page.value("waiting") == 1)
-    line.failing = 1.0
-    connection.invalidate()
-    connection.close()
-    thread.join()
-    assert len(errors) == 1
+    with ThreadPoolExecutor(1) as executor:
+        asking = executor.submit(engine.connect)
+        eventually(lambda: page.value("waiting") == 1)
+        line.failing = 1.0
+        connection.invalidate()
+        connection.close()
+    with pytest.raises(OperationalError):
+        asking.result()
     assert page.value("connect_errors_total") == 1
     assert page.value("wait_seconds_count") == page.value("checkouts_total") == 1
 
 
-def test_a_timeout_says_who_holds_the_connections(
-    one_place: Callable[..., Engine], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_timeout_says_who_holds_the_connections(one_place: NewEngine, caplog: pytest.LogCaptureFixture) -> None:
     """A line in the log names place, thread and age of every holder; a second timeout soon after says nothing."""
     engine = one_place(pool_timeout=0.01)
     with engine.connect(), caplog.at_level(logging.WARNING, logger="exporter.leaks"):

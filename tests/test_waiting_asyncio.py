@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import exporter
-from exporter.seam import ear_of
 from pages import Page
-
-NOBODY = {"waiting": 0, "waiting_longest_seconds": 0}
-
-
-@pytest.fixture
-def page() -> Page:
-    """The page of the pool of this test."""
-    return Page("sqlite:///shop.db")
-
-
-def nothing_is_left(engine: Engine | AsyncEngine) -> None:
-    """Check that nobody who waited is remembered."""
-    ear = ear_of(engine.pool)
-    assert ear is not None
-    assert (ear.waiting, ear.waited) == ({}, {})
+from waiters import NOBODY, nothing_is_left
+from waiting import until
 
 
 @pytest.fixture
@@ -58,14 +42,6 @@ async def take(engine: AsyncEngine) -> None:
     """Take a connection and give it back."""
     async with engine.connect():
         pass
-
-
-async def until(look: Callable[[], bool]) -> None:
-    """Let the other tasks run until something is so."""
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0)
 
 
 def test_a_task_that_waits_is_seen_and_then_counted(live: Callable[..., None], page: Page) -> None:

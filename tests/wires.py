@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine
+
+NewEngine = Callable[..., Engine]
+"""Makes an engine, with the options of create_engine; what a test's fixture makes is cleared away at the end."""
 
 
 class Wire(sqlite3.Connection):

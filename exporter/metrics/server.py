@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exporter.buckets import SLEEP_BUCKETS
+from exporter.labels import SAMPLE_ERRORS
 from exporter.metrics.table import Metric, Samples, Table, Value, by_label, one
-from exporter.records import SAMPLE_ERRORS, SLEEP_BUCKETS, ServerSnapshot, ServerView, Sleepers
+from exporter.records import ServerSnapshot, ServerView, Sleepers
 
 
 def _sampled(read: Callable[[ServerSnapshot], Samples]) -> Callable[[ServerView], Samples]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.labels import REJECT_REASONS
 from exporter.metrics.contained import contained_errors_row
 from exporter.metrics.table import Metric, Table, by_label, one
-from exporter.records import REJECT_REASONS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Protocol
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from exporter.records import SampleErrorReason, ServerSnapshot
+from exporter.labels import SampleErrorReason
+from exporter.records import ServerSnapshot
 from exporter.servers.wire import Wire
 from exporter.tls import Tls
 

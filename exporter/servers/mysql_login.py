@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from exporter.records import SampleErrorReason
+from exporter.labels import SampleErrorReason
 from exporter.servers.family import PROGRAM_NAME
 from exporter.servers.tls import ANYBODY, tls_context
 from exporter.servers.wire import Wire, dial

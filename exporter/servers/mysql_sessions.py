@@ -10,7 +10,8 @@ from functools import cached_property
 
 from sqlalchemy.engine import Connection
 
-from exporter.records import SLEEP_BUCKETS, SessionState
+from exporter.buckets import SLEEP_BUCKETS
+from exporter.labels import SessionState
 from exporter.servers.rows import Client, Row
 
 # Other commands of clients than Sleep that do no work of theirs, and those of the server itself and of its replicas.

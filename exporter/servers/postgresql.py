@@ -13,7 +13,9 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from exporter.records import SLEEP_BUCKETS, HeldTransaction, ServerSnapshot, Session, SessionState
+from exporter.buckets import SLEEP_BUCKETS
+from exporter.labels import SessionState
+from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import PROGRAM_NAME, SampleError
 from exporter.servers.postgresql_login import dial, reason
 from exporter.servers.postgresql_settings import Account, Settings, limit, settings, shortest

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_attempts, make_conninfo
 from psycopg.errors import finish_pgconn
 from sqlalchemy.exc import DBAPIError
 
-from exporter.records import SampleErrorReason
+from exporter.labels import SampleErrorReason
 from exporter.servers.wire import Wire
 
 REASONS: Mapping[str, SampleErrorReason] = {

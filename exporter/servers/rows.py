@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporter.records import SESSION_STATES, SLEEP_BUCKETS, Histogram, SessionGroup, SessionState, Sleepers
+from exporter.buckets import SLEEP_BUCKETS
+from exporter.labels import SESSION_STATES, SessionState
+from exporter.records import Histogram, SessionGroup, Sleepers
 
 Client = tuple[str, str, str]
 """User, database and client: what a group of sessions is known by."""

@@ -1,0 +1,50 @@
+"""The limits: what a pool says of itself, which is how it is configured and how many places it has given out.
+
+There is no public way to ask for most of it; what is not there is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.pool import Pool, QueuePool
+
+
+def limits(pool: Pool | None, *, opened: int) -> dict[str, Any]:
+    """Read what a pool with a size says of it; nothing for the classes that have none."""
+    if not isinstance(pool, QueuePool):
+        return {}
+    size, most = pool.size(), getattr(pool, "_max_overflow", None)
+    return {
+        "size": size,
+        "overflow": max(opened - size, 0) if size else 0,
+        "connections_max": None if most is None else float("inf") if most == -1 else size + most,
+    }
+
+
+def settings(pool: Pool | None) -> dict[str, Any]:
+    """Read how the pool is configured, durations in seconds."""
+    recycle, timeout, ping = (getattr(pool, name, None) for name in ("_recycle", "_timeout", "_pre_ping"))
+    return {
+        "recycle_seconds": float(recycle) if isinstance(recycle, int | float) and recycle > -1 else None,
+        "timeout_seconds": float(timeout) if isinstance(timeout, int | float) else None,
+        "pre_ping": bool(ping) if ping is not None else None,
+    }
+
+
+def open_slots(pool: Pool | None) -> int:
+    """Count the connections that a pool with a queue has open; 0 for the classes that do not count theirs."""
+    return queued(pool) + checked_out(pool) if isinstance(pool, QueuePool) else 0
+
+
+def queued(pool: QueuePool) -> int:
+    """Count the slots in the pool. Its own checkedin() takes the lock that checkouts take, and a fork would keep it."""
+    queue = pool._pool
+    # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.
+    slots = vars(queue).get("_queue", ()) if pool._is_asyncio else getattr(queue, "queue", ())
+    return slots.qsize() if hasattr(slots, "qsize") else len(slots)
+
+
+def checked_out(pool: QueuePool) -> int:
+    """Count the slots that are out of the pool."""
+    return pool.size() - queued(pool) + int(getattr(pool, "_overflow", 0))
