@@ -111,7 +111,9 @@ def counted(connection: Connection) -> dict[str, int]:
     taken, found = connection.info.get("counted", (0.0, {}))
     now = time.monotonic()
     if not found or is_mariadb(connection) or now - taken >= STATUS_SECONDS:
-        found = status(connection, LOST, *ABORTED.values())
+        # Each is a statement of its own on MariaDB, and without performance_schema none of its threads can be lost.
+        lost = (LOST,) if connection.info["rights"].schema else ()
+        found = status(connection, *lost, *ABORTED.values())
         connection.info["counted"] = now, found
     return dict(found)
 
