@@ -6,57 +6,30 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+import weakref
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
-from exporter.collectors import Content, TableCollector
+from exporter.collectors import Content
 from exporter.contained import contain, contained_errors, start_from_zero
 from exporter.merge import add_up
 from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.publish import Publisher
-from exporter.records import PoolSnapshot, ProcessSnapshot
+from exporter.records import ProcessSnapshot
+from exporter.roll import Page, Roll
+from exporter.wish import Wish
 
 DIRECTORY_VARIABLE = "POOL_EXPORTER_DIR"
 LEAK_AFTER_VARIABLE = "POOL_EXPORTER_LEAK_AFTER"
 DEFAULT_LEAK_AFTER = 60.0
+_MARK = "pool_exporter_watch"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Page:
-    """The pools that are shown in one registry, and what the pools that are gone had counted, by name."""
-
-    monitors: list[PoolMonitor] = field(default_factory=list)
-    departed: dict[str, PoolSnapshot] = field(default_factory=dict)
-    room: int = 100
-
-    def enter(self, monitor: PoolMonitor) -> None:
-        """Show one more pool. Nobody may ever look at this page, so now and then those that are gone leave here."""
-        self.monitors.append(monitor)
-        if len(self.monitors) > self.room:
-            self._see_off()
-            self.room = max(2 * len(self.monitors), 100)
-
-    def snapshots(self) -> tuple[PoolSnapshot, ...]:
-        """Read every pool; what those that are gone had counted is kept by name, so that no counter falls."""
-        self._see_off()
-        return add_up((*(monitor.snapshot() for monitor in self.monitors), *self.departed.values()))
-
-    def _see_off(self) -> None:
-        # Read after it was found to be gone: before, its last connection could come back between the two.
-        for monitor in [monitor for monitor in self.monitors if monitor.gone()]:
-            self.monitors.remove(monitor)
-            snapshot = monitor.snapshot()
-            name = snapshot.identity.name
-            before = (self.departed[name],) if name in self.departed else ()
-            self.departed[name] = add_up((*before, snapshot))[0]
 
 
 class Watch:
@@ -64,47 +37,84 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._pages: dict[CollectorRegistry, Page] = {}
+        self._pages = Roll(self._look)
+        self._by_engine: weakref.WeakKeyDictionary[Engine, PoolMonitor] = weakref.WeakKeyDictionary()
+        self._heir: Watch | None = None
         self._publisher: Publisher | None = None
 
-    def add(
-        self,
-        target: Engine | Pool,
-        *,
-        name: str | None,
-        leak_after: float | None,
-        call_sites: bool | None,
-        registry: CollectorRegistry,
-    ) -> PoolMonitor:
-        """Watch the pool of ``target``; a pool that is watched already stays as it is, but for what is given anew."""
+    def add(self, target: Engine | Pool, wish: Wish) -> PoolMonitor:
+        """Watch the pool of ``target``; a pool that is watched already stays as it is, but for what is given anew.
+
+        Raises ValueError when the registry has somebody else's metrics of our names, if the pool is asked for by name.
+        """
+        if self._heir is not None:
+            return self._heir.add(target, wish)
         with self._lock:
+            self._pages.forget_registries()
             monitor = self.find(target)
             if monitor is None:
-                limit = default_leak_after() if leak_after is None else leak_after
-                sites = call_sites is not False
-                page = self._page(registry)
-                monitor = PoolMonitor(target, name=name, leak_after=limit, call_sites=sites)
+                page = self._pages.page(wish)
+                limit = default_leak_after() if wish.leak_after is None else wish.leak_after
+                monitor = PoolMonitor(target, name=wish.name, leak_after=limit, call_sites=wish.call_sites is not False)
                 page.enter(monitor)
             else:
-                monitor.configure(name=name, leak_after=leak_after, call_sites=call_sites)
-                self._move(monitor, registry)
+                self._pages.show(monitor, wish)
+                monitor.follow(target)
+                monitor.configure(name=wish.name, leak_after=wish.leak_after, call_sites=wish.call_sites)
+            if isinstance(target, Engine):
+                self._by_engine[target] = monitor
             self._publish()
             return monitor
 
     def remove(self, target: Engine | Pool) -> None:
         """Stop watching the pool of ``target``; nothing happens when it is not watched."""
+        if self._heir is not None:
+            self._heir.remove(target)
+            return
         with self._lock:
             monitor = self.find(target)
             if monitor is not None:
+                self._pages.leave(monitor)
                 monitor.stop()
-                for page in self._pages.values():
-                    if monitor in page.monitors:
-                        page.monitors.remove(monitor)
 
     def find(self, target: Engine | Pool) -> PoolMonitor | None:
         """Return the monitor of the pool of ``target``: two engines may share one, or have one of an older engine."""
         pool = target.pool if isinstance(target, Engine) else target
+        monitor = self._by_engine.get(target) if isinstance(target, Engine) else None
+        # Another engine of the same pool may have ended the monitor that this one was given.
+        if monitor is not None and self._pages.shows(monitor) and monitor.pool() is pool:
+            return monitor
+        if not _heard(pool):
+            return None  # without a look at each of what may be thousands
         return next((monitor for monitor in self._monitors() if monitor.pool() is pool), None)
+
+    def succeed(self) -> None:
+        """Take over from the watch of a package that was imported before and then forgotten, as test suites do."""
+        marks = vars(REGISTRY)
+        before, marks[_MARK] = marks.get(_MARK), self
+        if before is not None:
+            try:
+                before.hand_over(self)
+            except Exception:
+                contain("listen")
+
+    def hand_over(self, heir: Watch) -> None:
+        """Let another watch all that is watched here; what was counted so far is forgotten."""
+        with self._lock:
+            self._heir, wishes = heir, self._pages.withdraw()
+            self._by_engine.clear()
+        if self._publisher is not None:
+            self.stop()
+            self._publisher = None
+        for target, wish in wishes:
+            heir.inherit(target, wish)
+
+    def inherit(self, target: Engine | Pool, wish: Wish) -> None:
+        """Watch what another watched. One that is refused keeps the others from nothing."""
+        try:
+            self.add(target, wish)
+        except Exception:
+            contain("listen")
 
     def snapshot(self) -> ProcessSnapshot:
         """Return what this process publishes: pools of one name are added up."""
@@ -131,31 +141,13 @@ class Watch:
             self._publisher.stop()
 
     def _monitors(self) -> list[PoolMonitor]:
-        return [monitor for page in self._pages.values() for monitor in page.monitors]
+        return self._pages.monitors()
 
-    def _page(self, registry: CollectorRegistry) -> Page:
-        if registry not in self._pages:
-            page = Page()
-
-            def look() -> Content:
-                with self._lock:
-                    snapshots, monitors = page.snapshots(), list(page.monitors)
-                _speak(monitors)
-                return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
-
-            # Remembered only when it is shown: a registry with somebody else's metrics of these names refuses it.
-            registry.register(TableCollector((POOL, CONTAINED), look))
-            self._pages[registry] = page
-        return self._pages[registry]
-
-    def _move(self, monitor: PoolMonitor, registry: CollectorRegistry) -> None:
-        """Show a pool in the registry that was asked for by name: instrument_all may have put it into the default."""
-        if registry is REGISTRY or monitor in self._page(registry).monitors:
-            return
-        for page in self._pages.values():
-            if monitor in page.monitors:
-                page.monitors.remove(monitor)
-        self._page(registry).enter(monitor)
+    def _look(self, page: Page) -> Content:
+        with self._lock:
+            snapshots, monitors = page.snapshots(), list(page.monitors)
+        _speak(monitors)
+        return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
 
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
@@ -168,6 +160,14 @@ class Watch:
                 contain("publish")
             else:
                 self._publisher = publisher
+
+
+def _heard(pool: Pool) -> bool:
+    """Tell whether somebody may be listening to this pool for us, or did so once."""
+    try:
+        return any(getattr(listener, "pool_exporter", False) for listener in pool.dispatch.close)
+    except RuntimeError:  # the application adds a listener of its own at this moment
+        return True
 
 
 def _speak(monitors: list[PoolMonitor]) -> None:

@@ -6,13 +6,13 @@ import contextlib
 import functools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 import exporter
 from exporter.contained import contained_errors
@@ -100,6 +100,18 @@ def new_engine(line: Line) -> Iterator[NewEngine]:
 def engine(new_engine: NewEngine) -> Engine:
     """An engine that nobody has instrumented yet."""
     return new_engine()
+
+
+@pytest.fixture
+def engine_of(new_engine: NewEngine, page: Page) -> Callable[..., Engine]:
+    """Make an instrumented engine with a pool of the class that is asked for."""
+
+    def make(pool_class: type[Pool], **options: Any) -> Engine:
+        engine = new_engine(poolclass=pool_class, **options)
+        exporter.instrument(engine, registry=page.registry)
+        return engine
+
+    return make
 
 
 @pytest.fixture
