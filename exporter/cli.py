@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from exporter import runner, web
+from exporter import runner, servers, web
 from exporter.config import Config, ConfigError, load
 from exporter.extras import missing_library
 from exporter.values import duration
@@ -123,7 +123,7 @@ def _demo() -> Callable[[float | None], int]:
 
 def _load(file: Path) -> Config:
     try:
-        return load(file)
+        return load(file, offers=servers.offers())
     except OSError as error:
         click.echo(f"pool-exporter: cannot read {click.format_filename(file)}: {error.strerror}", err=True)
         sys.exit(CANNOT_RUN)

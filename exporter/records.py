@@ -141,11 +141,21 @@ class Sleepers:
 
 
 @dataclass(frozen=True)
+class HeldTransaction:
+    """The oldest transaction that sleeping sessions of one user and database hold open; its age is in seconds."""
+
+    user: str
+    database: str
+    longest: float
+
+
+@dataclass(frozen=True)
 class Session:
-    """One session of the server, asked for because a pool says that it owns it."""
+    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database."""
 
     state: SessionState
     seconds: float | None = None
+    account: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,11 @@ class ServerSnapshot:
     """All that one sample found out about one server.
 
     ``asked`` are the ids that the pools claimed when the sample began; ``sessions`` those of them that the server
-    knows. ``began`` and ``ended`` are seconds since 1970.
+    knows. ``began`` and ``ended`` are seconds since 1970. ``hidden`` are sessions that exist but that the sampler may
+    not see; while there are some, an id of which nothing can be said is not in ``asked``.
+    ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
+    ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
+    database) that get others. Seconds; what is off is absent.
     """
 
     dialect: str
@@ -168,6 +182,11 @@ class ServerSnapshot:
     idle_timeouts: Mapping[str, float] = field(default_factory=dict)
     asked: frozenset[int] = frozenset()
     sessions: Mapping[int, Session] = field(default_factory=dict)
+    transactions: tuple[HeldTransaction, ...] = ()
+    aborted: Mapping[str, int] = field(default_factory=dict)
+    hidden: int | None = None
+    advice: str | None = None
+    overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,7 @@ class ServerView:
     ``earlier`` is the good sample before ``snapshot``: what a process reported between the two is held against it.
     ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
     ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
+    ``hidden`` is also known when the last sample failed for want of a privilege; ``interval`` is the one kept now.
     """
 
     name: str
@@ -188,6 +208,8 @@ class ServerView:
     sampled_at: float | None
     errors: Mapping[str, int]
     earlier: ServerSnapshot | None = None
+    hidden: int | None = None
+    interval: float | None = None
 
 
 @dataclass(frozen=True)

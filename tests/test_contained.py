@@ -61,6 +61,15 @@ def test_an_error_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 # Interrupted, and met by the collector.
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be heard, which a program that was started in the background of a shell ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("name", ["gave_back", "took", "opened"])
 def test_ctrl_c_inside_our_code_loses_no_place(watched: Engine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A signal's exception that is raised in our part of a return is the user's to see; the place comes back."""
