@@ -96,7 +96,7 @@ def report(figures: Any) -> str:
         f"{figures['processes']} processes of {fleet.POOLS} pools of {fleet.SIZE} connections, "
         f"{figures['scrapes']} scrapes, all processes replaced every {LIFE}"
     )
-    memory = f"memory of the sidecar: {ours['first']:.1f} MB after a quarter of the scrapes, {ours['last']:.1f} MB at the end"
+    memory = f"memory of the sidecar: {ours['first']:.1f} MB after a quarter, {ours['last']:.1f} MB at the end"
     table = "\n".join(f"{name:26}{left:>12}{right:>20}" for name, left, right in rows)
     return "\n\n".join((head, table, memory, "\n".join(map(_verdict, bounds(figures)))))
 
