@@ -13,18 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.ended import Ended
-from exporter.estate import Estate
+from exporter.estate import Dead, Estate
 from exporter.labels import REJECT_REASONS
 from exporter.letters import RejectedError, open_letter
 from exporter.lives import Life, Lives
 from exporter.merge import add_up, add_up_counts, counted
+from exporter.presence import is_held, lock_path
 from exporter.records import PoolSnapshot, ProcessReport, ProcessSnapshot
 
 _RIPE_SECONDS = 10.0
 """A process that said nothing of its end is settled this long after it was found dead; by then it is for sure."""
 
-_RIPE_SECONDS_UNLOCKED = 3600.0
-"""Where the file system has no locks, one that is only hung looks dead too."""
+_RIPE_SECONDS_UNSURE = 3600.0
+"""Where the file system has no locks, or somebody removed the lock, one that is only hung looks dead too."""
+
+_UNREAD = ("malformed", "too_big")
+"""What will never be read, by no version; removed in the end, should its process be dead."""
 
 _LISTINGS = 5
 """Each may miss a file, and hardly ever the same again."""
@@ -53,7 +57,10 @@ class Mail:
 
 @dataclass(frozen=True)
 class _Letter:
-    """One version of one file: what tells it from the next version, and the snapshot or why there is none."""
+    """One version of one file: what tells it from the next version, and the snapshot or why there is none.
+
+    With both it is the snapshot of the version before, for as long as this one cannot be read.
+    """
 
     version: tuple[int, ...]
     snapshot: ProcessSnapshot | None = None
@@ -81,8 +88,8 @@ class Letterbox:
         self._lock = threading.Lock()
         self._letters: dict[str, _Letter] = {}
         self._lives = Lives(directory, clock=clock, monotonic=monotonic)
-        self._estate = Estate(directory, clock=clock)
         self._rejected = Counter(dict.fromkeys(REJECT_REASONS, 0))
+        self._estate = Estate(directory, clock=clock, is_allowed=self._is_allowed, reject=self._count)
         self._trouble = ""
 
     def read(self) -> Mail:
@@ -96,14 +103,26 @@ class Letterbox:
                 if letter.snapshot is not None
             }
             lives = self._lives.judge(snapshots)
-            ripe = {name: snapshot for name, snapshot in snapshots.items() if _is_ripe(snapshot, lives[name])}
-            ended = self._estate.settle(ripe, entries.keys()) if entries else Ended()
+            dead = self._dead(snapshots, lives)
+            ended = self._estate.settle(dead, entries.keys()) if entries else Ended()
             return _mail(snapshots, lives, ended, dict(self._rejected))
 
     def close(self) -> None:
         """Let another sidecar tidy up."""
         with self._lock:
             self._estate.release()
+
+    def _dead(self, snapshots: Mapping[str, ProcessSnapshot], lives: Mapping[str, Life]) -> Dead:
+        """Return what may be settled: of what cannot be read now, the last word is not known."""
+        ripe = {
+            name: snapshot
+            for name, snapshot in snapshots.items()
+            if _is_ripe(snapshot, lives[name]) and self._letters[f"{name}.json"].reason is None
+        }
+        unread = frozenset(
+            name for name, each in self._letters.items() if each.snapshot is None and each.reason in _UNREAD
+        )
+        return Dead(ripe, frozenset(name for name in ripe if not lives[name].sure), unread)
 
     def _entries(self) -> dict[str, os.DirEntry[str]]:
         """List the directory. A file that is replaced while a long list is read may be missing from it: look again."""
@@ -138,37 +157,44 @@ class Letterbox:
 
     def _letter(self, entry: os.DirEntry[str]) -> _Letter | None:
         before = self._letters.get(entry.name)
+        version: tuple[int, ...] = ()
         try:
             status = entry.stat(follow_symlinks=False)
             version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             # What could not be read may be readable now, without a trace on the file: that alone is tried again.
             if before is not None and before.version == version and before.reason != "unreadable":
                 return before
-            if not self._is_allowed(status.st_uid):
-                raise RejectedError("foreign")  # noqa: TRY301  told like all that is found inside
-            return _Letter(version, snapshot=open_letter(entry.path, status))
+            return _Letter(version, snapshot=open_letter(entry.path, status, is_allowed=self._is_allowed))
         except FileNotFoundError:
             return None  # its process ended, or wrote the next one, just now
         except RejectedError as rejected:
             letter = _Letter(version, reason=rejected.reason)
         except OSError:
-            letter = _Letter(version, reason="unreadable")
+            letter = _Letter(version, snapshot=self._still(entry.name, before), reason="unreadable")
         if letter != before:
             self._reject(entry, str(letter.reason), said=before is not None and before.reason == letter.reason)
         return letter
+
+    def _still(self, file: str, before: _Letter | None) -> ProcessSnapshot | None:
+        """Return what a process said before, while it may live: no sum falls for a fault that passes."""
+        held = is_held(lock_path(self._directory, file.removesuffix(".json")))
+        return None if before is None or held is False else before.snapshot
 
     def _is_allowed(self, user: int) -> bool:
         return self._users is None or user in self._users or user in (os.geteuid(), 0, self._owner)
 
     def _reject(self, entry: os.DirEntry[str], reason: str, *, said: bool) -> None:
-        self._rejected[reason] += 1
+        self._count(reason)
         if not said:
             hint = "; name its user in processes.users if it is yours" if reason == "foreign" else ""
             _log.warning("ignoring %r in processes.directory: %s%s", entry.name, reason.replace("_", " "), hint)
 
+    def _count(self, reason: str) -> None:
+        self._rejected[reason] += 1
+
 
 def _is_ripe(snapshot: ProcessSnapshot, life: Life) -> bool:
-    wait = _RIPE_SECONDS if snapshot.locked else _RIPE_SECONDS_UNLOCKED
+    wait = _RIPE_SECONDS if life.sure else _RIPE_SECONDS_UNSURE
     return life.state == "dead" and (snapshot.ended or life.dead_for >= wait)
 
 

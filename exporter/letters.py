@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -20,6 +21,9 @@ MOST_BYTES = 8 * 1024 * 1024
 """A connection takes some 90 bytes, so this is 90 000 of them in one process."""
 
 MOST_POOLS = 1000
+
+NAME = r"[0-9]+\.[0-9a-f]{16}"
+"""What a process is published under."""
 
 _MOST = 2**63
 """No count reaches it, and larger integers do not fit into the float that the page shows."""
@@ -58,18 +62,31 @@ _NUMBERS = attrgetter(*({field.name for field in dataclasses.fields(PoolSnapshot
 _FIELDS = tuple(field.name for field in dataclasses.fields(ProcessSnapshot))
 
 
-def open_letter(path: str, status: os.stat_result) -> ProcessSnapshot:
+IsAllowed = Callable[[int], bool]
+"""Tells whether the files of a user, by number, are read."""
+
+
+def open_letter(path: str, status: os.stat_result, *, is_allowed: IsAllowed) -> ProcessSnapshot:
     """Read a file whose ``status`` was just seen; raise RejectedError or OSError when it cannot be a snapshot."""
-    return _understood(read_carefully(path, status))
+    letter = _understood(read_carefully(path, status, is_allowed=is_allowed))
+    name = os.path.basename(path).removesuffix(".json")  # noqa: PTH119  of each file at every scrape
+    # A copy, or a name that no process has: it would be counted twice, or could not be written down.
+    if re.fullmatch(NAME, name) is None or letter.id not in ("", name):
+        raise RejectedError("malformed")
+    return letter
 
 
-def read_carefully(path: str, status: os.stat_result) -> bytes:
+def read_carefully(path: str, status: os.stat_result, *, is_allowed: IsAllowed) -> bytes:
     """Read a file whose ``status`` was just seen, if it is a regular one of a size that makes sense."""
+    if not is_allowed(status.st_uid):
+        raise RejectedError("foreign")
     if not stat.S_ISREG(status.st_mode):
         raise RejectedError("not_regular")  # unopened: to open a device or a pipe is to do something to it
     if status.st_size > MOST_BYTES:
         raise RejectedError("too_big")
     with open(path, "rb", opener=_carefully) as file:
+        if not is_allowed(os.fstat(file.fileno()).st_uid):  # another file by now
+            raise RejectedError("foreign")
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise RejectedError("too_big")

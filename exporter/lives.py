@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +18,15 @@ LIVE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Life:
-    """What is known of one process: ``age`` is the seconds since it published, ``dead_for`` since it was found dead."""
+    """What is known of one process: ``age`` is the seconds since it published, ``dead_for`` since it was found dead.
+
+    Its death is ``sure`` when it said so itself, or the kernel: its lock is there, and free.
+    """
 
     state: Literal["live", "silent", "dead"]
     age: float
     dead_for: float = 0.0
+    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,9 @@ class Lives:
         sightings = {name: self._sighting(name, snapshot, now) for name, snapshot in found.items()}
         lives = {name: self._life(name, sighting, now) for name, sighting in sightings.items()}
         self._sightings = {
-            name: _Sighting(each.snapshot, each.seen, each.age, now - lives[name].dead_for)
-            if lives[name].state == "dead"
-            else each
+            name: dataclasses.replace(
+                each, dead_since=now - lives[name].dead_for if lives[name].state == "dead" else None
+            )
             for name, each in sightings.items()
         }
         self._looked = now
@@ -81,8 +86,11 @@ class Lives:
         age = sighting.age + now - sighting.seen
         snapshot = sighting.snapshot
         fresh = age <= LIVE_SECONDS or snapshot.resting
-        held = None if snapshot.ended else is_held(lock_path(self._directory, name))
+        lock = lock_path(self._directory, name)
+        held = None if snapshot.ended else is_held(lock)
         if snapshot.ended or (held is False and snapshot.locked) or not (held or age <= LIVE_SECONDS):
             since = now if sighting.dead_since is None else sighting.dead_since
-            return Life("dead", age, dead_for=now - since)
+            # One that is stopped cannot make its lock anew when somebody has removed it.
+            sure = snapshot.ended or (held is False and snapshot.locked and lock.exists())
+            return Life("dead", age, dead_for=now - since, sure=sure)
         return Life("live" if fresh else "silent", age)

@@ -40,6 +40,11 @@ def counted(pool: PoolSnapshot) -> PoolSnapshot:
     return PoolSnapshot(identity=pool.identity, **{name: getattr(pool, name) for name in _COUNTED})
 
 
+def since(pools: Iterable[PoolSnapshot], before: Mapping[str, PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
+    """Return pools with what they have counted since ``before``, by name; one that has begun anew stays as it is."""
+    return tuple(_less(pool, before.get(pool.identity.name)) for pool in pools)
+
+
 def is_used(pool: PoolSnapshot) -> bool:
     """Tell whether anything has ever happened to a pool; what comes next makes a connection, and wakes us."""
     counts = (pool.checkouts, pool.connects, pool.connect_errors, pool.disposals, pool.idle, pool.used)
@@ -52,6 +57,30 @@ def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for mapping in mappings:
         total.update(mapping)
     return dict(total)
+
+
+def _less(pool: PoolSnapshot, before: PoolSnapshot | None) -> PoolSnapshot:
+    if before is None:
+        return pool
+    try:
+        rest = {name: _difference(getattr(pool, name), getattr(before, name)) for name in _COUNTED}
+    except ValueError:
+        return pool
+    return dataclasses.replace(pool, **rest)
+
+
+def _difference(now: Any, before: Any) -> Any:
+    """Return what came to a count; raise ValueError when it has fallen."""
+    if now is None or before is None:
+        return now
+    if isinstance(now, Histogram):
+        counts = tuple(map(_difference, now.counts, before.counts))
+        return Histogram(counts=counts, sum=max(now.sum - before.sum, 0.0))
+    if isinstance(now, Mapping):
+        return {key: _difference(now.get(key, 0), before.get(key, 0)) for key in {**before, **now}}
+    if now < before:
+        raise ValueError(now)
+    return now - before
 
 
 def _added(pools: Sequence[PoolSnapshot]) -> PoolSnapshot:

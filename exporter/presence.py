@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,46 @@ try:
     import fcntl
 except ImportError:  # Windows: whoever reads has only the age of what was published to go by
     fcntl = None
+
+
+_TRIES = 3
+"""Another may take the file away at the very moment that it is locked, and hardly ever again."""
+
+_FIRST = 3  # the numbers below are standard input, output and errors, even of who has closed them
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put a file with ``content`` in the place of ``path``, whole or not at all. Raises OSError.
+
+    Whatever lies where it is made, a link, a pipe or somebody else's file, is removed: never followed, waited for or
+    written into. Everybody may read it, whatever the umask: who may look is the directory's to say.
+    """
+    unfinished = path.with_name(f".{path.stem.removeprefix('.')}.tmp")
+    try:
+        unfinished.unlink(missing_ok=True)
+        handle = _open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NONBLOCK)
+        try:
+            os.fchmod(handle, 0o644)
+            while content:
+                content = content[os.write(handle, content) :]
+        finally:
+            os.close(handle)
+        unfinished.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file under a number that no print of an application without its standard output writes to."""
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    if handle >= _FIRST or fcntl is None:
+        return handle
+    try:
+        return int(fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, _FIRST))
+    finally:
+        os.close(handle)
 
 
 def lock_path(directory: Path, name: str) -> Path:
@@ -62,15 +103,28 @@ class Presence:
         self._handle = None
 
     def _locked(self, locks: ModuleType) -> int | None:
+        for _ in range(_TRIES):
+            handle = self._opened()
+            try:
+                locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
+            except OSError:  # a file system without locks, or a reader that looks at this very moment
+                os.close(handle)
+                return None
+            self._made = _identity(os.fstat(handle))
+            if self._is_ours(handle):
+                return handle
+            os.close(handle)  # who held it before has taken the file away meanwhile: nobody would see our lock
+        return None
+
+    def _opened(self) -> int:
         # Never through a link that somebody else put there; readable by the sidecar, whose user may be another.
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            os.fchmod(handle, 0o644)  # whatever the umask of the application: who may look is the directory's to say
-            locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
-        except OSError:  # a file system without locks, or a reader that looks at this very moment
-            os.close(handle)
-            return None
-        self._made = _identity(os.fstat(handle))
+            handle = _open(self._path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
+        except PermissionError:  # another user's: a lock can be had on what can be read
+            return _open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+        if stat.S_IMODE(os.fstat(handle).st_mode) != 0o644:  # of the umask of the application
+            with contextlib.suppress(OSError):
+                os.fchmod(handle, 0o644)
         return handle
 
     def _is_ours(self, handle: int) -> bool:
@@ -92,7 +146,10 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def is_held(path: Path) -> bool | None:
-    """Tell whether some process holds the lock of this file; None when that cannot be told. Waits for nobody."""
+    """Tell whether some process holds the lock of this file; None when that cannot be told. Waits for nobody.
+
+    A file that is not there is held by nobody; its process may live all the same, should another have removed it.
+    """
     if fcntl is None:
         return None
     try:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from exporter.contained import contain
-from exporter.merge import is_used
-from exporter.presence import Presence
-from exporter.records import ProcessSnapshot
-
-FORMAT = 1
-"""The version of what is written. It changes when an older reader would misunderstand; new fields do not change it."""
+from exporter.records import PoolSnapshot, ProcessSnapshot
+from exporter.slot import FORMAT, Slot
 
 _PATIENCE = 1.0  # seconds that the end of a process waits for a snapshot that is being written
 _MOMENT = 0.1  # seconds that a fork waits for the thread to end; it sleeps nearly always, and then ends at once
+
+__all__ = ["FORMAT", "Publisher"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +37,9 @@ class Publisher:
         look: Callable[[], ProcessSnapshot],
         *,
         interval: float = 1.0,
+        handed_in: Callable[[tuple[PoolSnapshot, ...]], None] = lambda _left: None,
     ) -> None:
-        self._directory = directory
-        self._look = look
+        self._slot = Slot(directory.absolute(), look, handed_in=handed_in)  # the application may go elsewhere
         self._interval = interval
         self._failing = False
         self._thread: threading.Thread | None
@@ -68,7 +62,7 @@ class Publisher:
         takes a thread that runs already amiss. Raises RuntimeError where one is needed and cannot be started.
         """
         hung = self._writing.locked()  # as the parent was forked; what it waits for would keep the child waiting too
-        self._presence.forget()  # the parent's
+        self._slot.leave()  # it is the parent's
         self._begin()
         if not hung and not self._publish():
             self._run_thread()
@@ -76,8 +70,9 @@ class Publisher:
     def wake(self) -> None:
         """Publish on when that has come to rest, or could not start. Raises RuntimeError when no thread can start."""
         self._woken = True
-        if self._thread is None and not self._ended:
+        if not self.awake and not self._ended:
             self._due = 0.0
+            self._stop = threading.Event()  # that of a thread which has died may be set
             self._run_thread()
 
     def pause(self) -> None:
@@ -104,7 +99,13 @@ class Publisher:
     @property
     def awake(self) -> bool:
         """Tell whether there is a thread that publishes."""
-        return self._thread is not None
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the last word was said; what happens after it comes by `publish_here` alone."""
+        return self._ended
 
     def stop(self) -> None:
         """Publish for the last time, and say so: what was counted stays, what was open is not open any more."""
@@ -118,18 +119,16 @@ class Publisher:
         # A disk that hangs must not keep the process from ending.
         if self._writing.acquire(timeout=_PATIENCE):
             try:
-                self._publish(ended=True)
+                self._carefully(self._slot.put_last)
             finally:
                 self._writing.release()
-        self._presence.release()
 
     def publish_here(self, *, patience: float = 0.0) -> None:
         """Write one snapshot from the calling thread, which waits for another that writes at most so many seconds."""
         # Without a time-out: it may be this thread that is writing, and whatever it does then has led back to us.
         if self._writing.acquire(timeout=patience):
             try:
-                if not self._ended:
-                    self._publish()
+                self._publish()
             finally:
                 self._writing.release()
 
@@ -144,17 +143,11 @@ class Publisher:
         return time.monotonic() >= self._due
 
     def _begin(self) -> None:
-        self._take_name()
         # Of its own: a fork may have happened while another thread held the parent's.
         self._stop, self._writing = threading.Event(), threading.Lock()
         self._thread = None
         self._woken = self._paused = self._ended = False
         self._due = 0.0
-
-    def _take_name(self) -> None:
-        self._name = f"{os.getpid()}.{secrets.token_hex(8)}"
-        self._presence = Presence(self._directory, self._name)
-        self._resting = False
 
     def _run_thread(self) -> None:
         thread = threading.Thread(target=self._run, args=(self._stop,), name="pool-exporter", daemon=True)
@@ -166,6 +159,13 @@ class Publisher:
             raise
 
     def _run(self, stop: threading.Event) -> None:
+        try:
+            self._publish_on(stop)
+        finally:  # however it ends: a handler of the application's logging may end it, too
+            if self._thread is threading.current_thread():
+                self._thread = None
+
+    def _publish_on(self, stop: threading.Event) -> None:
         me, pid = threading.current_thread(), os.getpid()
         stop.wait(max(self._due - time.monotonic(), 0.0))  # a process that forks often publishes no more often
         # No lock: whoever wakes us is the application. Should two threads come of it, the later one stays.
@@ -187,51 +187,21 @@ class Publisher:
         self._thread = None
         return not self._woken
 
-    def _publish(self, *, ended: bool = False) -> bool:
+    def _publish(self) -> bool:
         self._due = time.monotonic() + self._interval
+        return self._carefully(self._slot.put_more if self._ended else self._slot.put)
+
+    def _carefully(self, put: Callable[[], bool | None]) -> bool:
         try:
-            if self._resting and not self._presence.held:
-                # Taken for dead while at rest, as a daemon that closes all its files is: what was counted under that
-                # name, nothing, may have been settled, and the name with it.
-                self._take_name()
-            locked = self._presence.hold()
-            seen = self._look()
-            resting = locked and not ended and not any(map(is_used, seen.pools))
-            seen = dataclasses.replace(seen, id=self._name, locked=locked, resting=resting, ended=ended)
-            text = json.dumps({"format": FORMAT, **vars(seen)}, default=vars, separators=(",", ":"))
-            self._write(text.encode())
+            resting = put()
         except OSError as error:
             self._say(error)
         except Exception:
             contain("publish")
         else:
             self._say(None)
-            self._resting = resting
-            return resting
+            return bool(resting)
         return False
-
-    def _path(self) -> Path:
-        return self._directory / f"{self._name}.json"
-
-    def _write(self, content: bytes) -> None:
-        unfinished = self._directory / f".{self._name}.tmp"
-        # Never through a link that somebody else put there.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            handle = os.open(unfinished, flags, 0o644)
-            try:
-                # Whatever the umask of the application: the sidecar's user may be another, and the directory's
-                # permissions say who may look.
-                os.fchmod(handle, 0o644)
-                while content:
-                    content = content[os.write(handle, content) :]
-            finally:
-                os.close(handle)
-            unfinished.replace(self._path())
-        except OSError:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
 
     def _say(self, error: OSError | None) -> None:
         if error is not None and not self._failing:
@@ -240,9 +210,9 @@ class Publisher:
                 "writable for this process",
                 os.getpid(),
                 "POOL_EXPORTER_DIR",
-                self._directory,
+                self._slot.directory,
                 error,
             )
         elif error is None and self._failing:
-            _log.warning("publishing the pools of process %d into %s again", os.getpid(), self._directory)
+            _log.warning("publishing the pools of process %d into %s again", os.getpid(), self._slot.directory)
         self._failing = error is not None

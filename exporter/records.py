@@ -95,7 +95,8 @@ class ProcessSnapshot:
 
     ``id`` is its own, whatever its pid is; ``host`` is the machine or container that it runs in. When it is ``locked``
     it holds a lock for as long as it lives. One that is ``resting`` publishes again when something happens, and one
-    that has ``ended`` never again. ``contained`` are errors of ours that the application never saw, by place.
+    that has ``ended`` never again. ``contained`` are errors of ours that the application never saw, by place. ``left``
+    is what pools had counted that are watched no more, and that no letter holds yet.
     """
 
     pid: int
@@ -107,6 +108,7 @@ class ProcessSnapshot:
     resting: bool = False
     ended: bool = False
     contained: Mapping[str, int] = field(default_factory=dict)
+    left: tuple[PoolSnapshot, ...] = ()
 
 
 @dataclass(frozen=True)

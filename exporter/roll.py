@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -13,7 +13,7 @@ from sqlalchemy.pool import Pool
 
 from exporter.collectors import Content, GuestCollector, TableCollector, is_registered
 from exporter.contained import contain
-from exporter.merge import add_up
+from exporter.merge import add_up, is_used, since
 from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
@@ -22,6 +22,9 @@ from exporter.wish import Wish
 
 MOST_DEPARTED = 100
 """Names without a pool that keep their counts. An engine for each tenant makes as many names as there are tenants."""
+
+MOST_LEFT = 500
+"""Names that wait, at most, to be written down when they leave: a second's, or more while nothing can be written."""
 
 _COUNTERS = (
     "checkouts", "checkins", "connects", "connect_errors", "closes", "invalidations", "stale_ping", "stale_use",
@@ -40,6 +43,7 @@ class Page:
     monitors: dict[PoolMonitor, None] = field(default_factory=dict)
     departed: dict[str, PoolSnapshot] = field(default_factory=dict)
     room: int = 100
+    drop: Callable[[PoolSnapshot], None] = lambda _counts: None
     collector: TableCollector | None = None
 
     def enter(self, monitor: PoolMonitor) -> None:
@@ -68,7 +72,7 @@ class Page:
             living = {monitor.identity.name for monitor in self.monitors}
             nameless = [name for name in self.departed if name not in living]
             for name in nameless[: max(len(nameless) - MOST_DEPARTED, 0)]:
-                del self.departed[name]
+                self.drop(self.departed.pop(name))
 
     def take_in(self, other: Page) -> None:
         """Take all that another page has."""
@@ -93,6 +97,26 @@ class Roll:
     def __init__(self, look: Callable[[Page], Content]) -> None:
         self._look = look
         self._pages: dict[Callable[[], CollectorRegistry | None], Page] = {}
+        self.left: dict[str, PoolSnapshot] = {}
+        self._bequeathing = False
+
+    def bequeath(self) -> None:
+        """Keep in ``left`` what is taken off the pages from now on, by name, for somebody who takes it from there."""
+        self._bequeathing = True
+
+    def forget_left(self, taken: Iterable[PoolSnapshot]) -> None:
+        """Let go of what was taken from ``left``; what has come to it since stays."""
+        for counts in taken:
+            name = counts.identity.name
+            now = self.left.pop(name, None)
+            if now is not None and now is not counts:
+                self.left.update({name: since((now,), {name: counts})[0]})
+
+    def forget_counts(self) -> None:
+        """Forget what pools that are gone had counted, as a child does with its parent's."""
+        self.left.clear()
+        for page in self._pages.values():
+            page.departed.clear()
 
     def values(self) -> list[Page]:
         """Return every page."""
@@ -130,19 +154,19 @@ class Roll:
         if not any(each.has(name) for each in self._pages.values()):
             # Nobody is left to add it to: a series that ends is no sum that falls.
             for each in self._pages.values():
-                each.departed.pop(name, None)
+                if name in each.departed:
+                    self._drop(each.departed.pop(name))
+            if self._bequeathing:
+                self._read_last(monitor, self._drop)
             return
         counted = [page.departed.pop(name)] if name in page.departed else []
-        try:
-            counted.append(_counts_of(monitor.snapshot()))
-        except Exception:
-            contain("collect")
-        (page if page.has(name) else self._pages.setdefault(_nowhere, Page())).keep(*counted)
+        self._read_last(monitor, counted.append)
+        (page if page.has(name) else self._pages.setdefault(_nowhere, self._page())).keep(*counted)
 
     def forget_registries(self) -> None:
         """Let go of registries that nobody has any more; their pools are published all the same."""
         for key in [key for key in self._pages if key is not _nowhere and key() is None]:
-            self._pages.setdefault(_nowhere, Page()).take_in(self._pages.pop(key))
+            self._pages.setdefault(_nowhere, self._page()).take_in(self._pages.pop(key))
 
     def withdraw(self) -> list[tuple[Engine | Pool, Wish]]:
         """Show nothing more, and stop every pool; return what was watched, and how."""
@@ -160,9 +184,27 @@ class Roll:
         self._pages.clear()
         return wishes
 
+    def _page(self) -> Page:
+        return Page(drop=self._drop)
+
+    def _drop(self, counts: PoolSnapshot) -> None:
+        if not self._bequeathing or not is_used(counts):
+            return
+        name = counts.identity.name
+        before = self.left.pop(name, None)
+        self.left[name] = counts if before is None else add_up((before, counts))[0]
+        if len(self.left) > MOST_LEFT:
+            del self.left[next(iter(self.left))]
+
+    def _read_last(self, monitor: PoolMonitor, give: Callable[[PoolSnapshot], None]) -> None:
+        try:
+            give(_counts_of(monitor.snapshot()))
+        except Exception:
+            contain("collect")
+
     def _shown(self, registry: CollectorRegistry, *, by_name: bool) -> Page:
         key = weakref.ref(registry)
-        page = self._pages.get(key) or Page()
+        page = self._pages.get(key) or self._page()
         if page.collector is None or not is_registered(page.collector, registry):
             tables, look = (POOL, CONTAINED), functools.partial(self._look, page)
             collector = TableCollector(tables, look) if by_name else GuestCollector(tables, look, registry=registry)

@@ -22,13 +22,11 @@ from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.publish import Publisher
-from exporter.records import ProcessSnapshot
+from exporter.records import PoolSnapshot, ProcessSnapshot
 from exporter.roll import Page, Roll
-from exporter.wish import Wish
+from exporter.wish import Wish, default_leak_after
 
 DIRECTORY_VARIABLE = "POOL_EXPORTER_DIR"
-LEAK_AFTER_VARIABLE = "POOL_EXPORTER_LEAK_AFTER"
-DEFAULT_LEAK_AFTER = 60.0
 _MARK = "pool_exporter_watch"
 
 _log = logging.getLogger(__name__)
@@ -126,12 +124,21 @@ class Watch:
         """Return what this process publishes: pools of one name are added up."""
         with self._lock:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
-            monitors = self._monitors()
+            left, monitors = tuple(self._pages.left.values()), self._monitors()
         _speak(monitors)
         self._farewell.prepare()
         return ProcessSnapshot(
-            pid=os.getpid(), taken=time.time(), pools=add_up(pools), host=_host(), contained=contained_errors()
+            pid=os.getpid(),
+            taken=time.time(),
+            pools=add_up(pools),
+            host=_host(),
+            contained=contained_errors(),
+            left=left,
         )
+
+    def _hand_in(self, left: tuple[PoolSnapshot, ...]) -> None:
+        with self._lock:
+            self._pages.forget_left(left)
 
     def before_fork(self) -> None:
         """Make ready for a fork: end our thread, which Python would warn of."""
@@ -148,8 +155,7 @@ class Watch:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""
         self._lock, self._pid = threading.RLock(), os.getpid()
         start_from_zero()
-        for page in self._pages.values():
-            page.departed.clear()
+        self._pages.forget_counts()
         for monitor in self._monitors():
             monitor.after_fork()
         if self._publisher is not None:
@@ -160,6 +166,8 @@ class Watch:
         try:
             if self._publisher is not None and self._pid == os.getpid():
                 self._publisher.stop()
+                self._calling = True  # whoever takes a connection after this has to publish it
+                self._hang_bells()
         except Exception:
             contain("publish")
 
@@ -183,7 +191,8 @@ class Watch:
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
         if directory and self._publisher is None:
-            self._publisher = Publisher(Path(directory), self.snapshot)
+            self._pages.bequeath()
+            self._publisher = Publisher(Path(directory), self.snapshot, handed_in=self._hand_in)
             self._awake(self._publisher.start)
         elif self._publisher is not None:
             self._awake(self._publisher.wake)
@@ -194,7 +203,9 @@ class Watch:
             self.after_fork()
         publisher = self._publisher
         # One that is about to rest must hear it too, or it would.
-        if publisher is not None and (publisher.awake or publisher.due or not self._calling):
+        if publisher is not None and publisher.ended:
+            self.publish_now(patience=0.0)
+        elif publisher is not None and (publisher.awake or publisher.due or not self._calling):
             self._awake(publisher.wake)
 
     def _awake(self, begin: Callable[[], None]) -> None:
@@ -205,7 +216,8 @@ class Watch:
         except RuntimeError:
             # The process may have no thread left. The pools are watched all the same; whoever takes a connection
             # publishes, once a second, and tries again.
-            contain("publish")
+            if threading.main_thread().is_alive():  # at its end Python starts none any more
+                contain("publish")
             self._calling = True
             self.publish_now(patience=0.0)
         if self._calling != before:
@@ -235,16 +247,3 @@ def _speak(monitors: list[PoolMonitor]) -> None:
 
 def _host() -> str:
     return os.uname().nodename if hasattr(os, "uname") else ""
-
-
-def default_leak_after() -> float:
-    """Return POOL_EXPORTER_LEAK_AFTER in seconds; 60 when it is not set, or no number above 0 (which is said)."""
-    text = os.environ.get(LEAK_AFTER_VARIABLE, "")
-    try:
-        seconds = float(text) if text else DEFAULT_LEAK_AFTER
-    except ValueError:
-        seconds = 0.0
-    if seconds > 0:
-        return seconds
-    _log.warning("%s=%r is not a number of seconds above 0; using %g", LEAK_AFTER_VARIABLE, text, DEFAULT_LEAK_AFTER)
-    return DEFAULT_LEAK_AFTER

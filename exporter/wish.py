@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
 from exporter.readable import readable
+
+LEAK_AFTER_VARIABLE = "POOL_EXPORTER_LEAK_AFTER"
+DEFAULT_LEAK_AFTER = 60.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,3 +56,16 @@ def _check_leak_after(leak_after: object) -> None:
 def _check_type(what: str, value: object, kind: type, words: str) -> None:
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{what} must be {words}, not {value!r}")
+
+
+def default_leak_after() -> float:
+    """Return POOL_EXPORTER_LEAK_AFTER in seconds; 60 when it is not set, or no number above 0 (which is said)."""
+    text = os.environ.get(LEAK_AFTER_VARIABLE, "")
+    try:
+        seconds = float(text) if text else DEFAULT_LEAK_AFTER
+    except ValueError:
+        seconds = 0.0
+    if seconds > 0:
+        return seconds
+    _log.warning("%s=%r is not a number of seconds above 0; using %g", LEAK_AFTER_VARIABLE, text, DEFAULT_LEAK_AFTER)
+    return DEFAULT_LEAK_AFTER

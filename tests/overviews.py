@@ -125,7 +125,7 @@ def silent_server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def publish(directory: Path, snapshot: ProcessSnapshot, *, name: str = "one") -> None:
-    """Write a snapshot as a process would."""
+def publish(directory: Path, snapshot: ProcessSnapshot, *, name: str = "1") -> None:
+    """Write a snapshot as the process ``name`` would."""
     content = {"format": 1, **dataclasses.asdict(snapshot)}
-    (directory / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    (directory / f"{name}.{0:016x}.json").write_text(json.dumps(content), encoding="utf-8")

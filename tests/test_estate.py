@@ -102,9 +102,9 @@ def test_a_sidecar_that_was_killed_in_between_counts_nobody_twice(
 
 def test_what_died_without_a_word_is_kept_too(tmp_path: Path, clock: Clock, sidecar: Callable[[], Letterbox]) -> None:
     """Killed: it counts from the moment it is dead, its file stays until that is sure, and no number changes."""
-    die(tmp_path, 1, dataclasses.replace(LIVE, locked=True))
+    die(tmp_path, 1, dataclasses.replace(LIVE, locked=True)).with_suffix(".lock").touch()
     letterbox = sidecar()
-    assert (recycled(letterbox.read()), len(left(tmp_path))) == (2, 1)
+    assert (recycled(letterbox.read()), len(left(tmp_path))) == (2, 2)
     clock.now += 11
     assert (recycled(letterbox.read()), left(tmp_path)) == (2, [FILE_NAME])
     assert recycled(letterbox.read()) == 2

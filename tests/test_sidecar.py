@@ -57,7 +57,9 @@ def test_contained_errors_of_all_processes_and_its_own_are_added_up(tmp_path: Pa
     publish(tmp_path, ProcessSnapshot(7, NOW - 1, contained={"checkin": 2, "ping": 1}), name="7")
     publish(tmp_path, ProcessSnapshot(8, NOW - 2, contained={"checkin": 3, "a place of a newer version": 4}), name="8")
     publish(tmp_path, ProcessSnapshot(9, NOW - 60, contained={"checkin": 100}), name="9")  # a dead one
-    (tmp_path / "6.json").write_text(json.dumps({"format": 1, "pid": 6, "taken": NOW}))  # of an older version
+    (tmp_path / "6.0000000000000000.json").write_text(
+        json.dumps({"format": 1, "pid": 6, "taken": NOW})
+    )  # of an older version
     assert sidecar.overview().contained == {"checkin": 105, "ping": 1, "a place of a newer version": 4}
     contain("ping")
     assert {where: contained(sidecar, where) for where in PLACES} == {
