@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.pool.base import ResetStyle
 
 
 def limits(pool: Pool | None, *, opened: int) -> dict[str, Any]:
@@ -29,7 +30,20 @@ def settings(pool: Pool | None) -> dict[str, Any]:
         "recycle_seconds": float(recycle) if isinstance(recycle, int | float) and recycle > -1 else None,
         "timeout_seconds": float(timeout) if isinstance(timeout, int | float) else None,
         "pre_ping": bool(ping) if ping is not None else None,
+        "reset_on_return": _resets(pool),
     }
+
+
+def _resets(pool: Pool | None) -> bool | None:
+    """Tell whether a connection that comes back has its transaction ended; None when that cannot be told."""
+    style = getattr(pool, "_reset_on_return", None)
+    if pool is None or not isinstance(style, ResetStyle):
+        return None
+    if style is not ResetStyle.reset_none:
+        return True
+    # An engine in AUTOCOMMIT leaves nothing to end, and an application may end it in a listener of its own.
+    isolation = getattr(getattr(pool, "_dialect", None), "_on_connect_isolation_level", None)
+    return None if isolation == "AUTOCOMMIT" or getattr(pool.dispatch, "reset", ()) else False
 
 
 def open_slots(pool: Pool | None) -> int:

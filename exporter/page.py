@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.labels import UseState
-from exporter.records import Match, Overview, PoolSnapshot, ServerSnapshot, ServerView
+from exporter.records import Finding, Match, Overview, PoolSnapshot, ServerSnapshot, ServerView
 from exporter.version import VERSION
 
 STYLE = """
@@ -58,6 +58,7 @@ _PAGE = """<!DOCTYPE html>
 _POOLS = ("pool", "class", "#idle", "#used", "#max", "#longest use", "#overdue", "#checkouts")
 _SERVERS = ("server", "state", "version", "#active", "#sleeping", "#in transaction", "#stale", "#of max", "#sampled")
 _MATCHES = ("pool", "server", *(f"#{state} {_TIMES} {session.replace('_', ' ')}" for state, session, _ in _PAIRS))
+_FINDINGS = ("pool", "server", "finding", "the pool says", "held against", "why it will hurt", "change")
 _LEGEND = (
     f"<p>A pooled connection: what its pool says of it {_TIMES} what its server said when it was last asked. "
     + "; ".join(f"{state} {_TIMES} {session.replace('_', ' ')}: {meaning}" for state, session, meaning in _PAIRS)
@@ -81,6 +82,7 @@ def render(seen: Overview, *, leak_after: float) -> str:
         _section(
             "The match", _MATCHES, [_match(each) for each in seen.matches], "No pool meets a sampled server.", _LEGEND
         ),
+        _section("Findings", _FINDINGS, [_finding(each) for each in seen.findings], "Nothing to change is known."),
     )
     return _PAGE.format(
         style=STYLE,
@@ -141,6 +143,18 @@ def _match(match: Match) -> list[_Cell]:
         _Cell(match.pool),
         _Cell(match.server),
         *(_number(count, bad=count > 0 and (state, session) in _ALARMING) for state, session, count in counts),
+    ]
+
+
+def _finding(finding: Finding) -> list[_Cell]:
+    return [
+        _Cell(finding.pool),
+        _Cell(finding.server),
+        _Cell(finding.finding, bad=finding.severity == "warning"),
+        _Cell(finding.pool_says),
+        _Cell(finding.held_against),
+        _Cell(finding.why),
+        _Cell(finding.change),
     ]
 
 

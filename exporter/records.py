@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.buckets import USE_BUCKETS
-from exporter.labels import SampleErrorReason, SessionState, UseState
+from exporter.labels import FindingName, SampleErrorReason, SessionState, Severity, TroubleName, UseState
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class PoolSnapshot:
     recycle_seconds: float | None = None
     timeout_seconds: float | None = None
     pre_ping: bool | None = None
+    reset_on_return: bool | None = None
     connections: tuple[PooledConnection, ...] = ()
 
 
@@ -184,6 +185,35 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A configuration that will fail: what the pool says, what that is held against, and the one line to change.
+
+    ``severity`` is "warning" where somebody will get an error, "info" where it only costs.
+    """
+
+    pool: str
+    server: str
+    finding: FindingName
+    pool_says: str
+    held_against: str
+    why: str
+    change: str
+    severity: Severity = "warning"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that is wrong with a pool already: how often, in words, and where in the code when that is known."""
+
+    pool: str
+    server: str
+    trouble: TroubleName
+    count: int
+    what: str
+    sites: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Overview:
     """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
 
@@ -197,3 +227,4 @@ class Overview:
     processes: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     contained: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()

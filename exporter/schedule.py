@@ -34,4 +34,5 @@ class Schedule:
 
     def stop(self) -> None:
         """End, when the samples that are under way are done; their own timeouts bound the wait."""
-        self._scheduler.shutdown(wait=True)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)

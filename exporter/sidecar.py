@@ -16,20 +16,24 @@ from prometheus_client.registry import CollectorRegistry
 from exporter.collectors import Content, TableCollector
 from exporter.config import Config, ServerConfig
 from exporter.contained import contained_errors
+from exporter.findings import findings
 from exporter.letterbox import Letterbox
 from exporter.match import match, reports_by_server
 from exporter.merge import add_up, add_up_counts
+from exporter.metrics.findings import FINDING
 from exporter.metrics.match import MATCH
 from exporter.metrics.pool import POOL
 from exporter.metrics.server import SERVER
 from exporter.metrics.sidecar import SELF, Build, Self
-from exporter.records import Match, Overview, ProcessSnapshot, ServerView
+from exporter.records import Finding, Match, Overview, ProcessSnapshot, ServerView
 from exporter.sampler import Sampler
 from exporter.schedule import Schedule
 from exporter.version import VERSION
 
 REVISION_VARIABLE = "POOL_EXPORTER_REVISION"
 """Set by whoever builds an image, to the commit that it was built from."""
+
+_SLACK = 1.5  # seconds beyond a sample's timeout, after which it is not waited for any more
 
 
 class Sidecar:
@@ -52,6 +56,15 @@ class Sidecar:
         """Begin to sample, every server at once."""
         self._schedule.start()
 
+    def sample(self) -> None:
+        """Sample every server once, side by side, instead of by the clock; their timeouts bound how long it takes."""
+        threads = [threading.Thread(target=sampler.sample, daemon=True) for sampler in self._samplers]
+        for thread in threads:
+            thread.start()
+        for sampler, thread in zip(self._samplers, threads, strict=True):
+            # A look-up of a name that hangs ends by no timeout of ours, and the view says so a second after that.
+            thread.join(sampler.server.timeout + _SLACK)
+
     def stop(self, *, within: float = 1.0) -> bool:
         """End the sampling and hang up; tell whether that was done within so many seconds. May be called again.
 
@@ -68,6 +81,11 @@ class Sidecar:
         views = (sampler.view() for sampler in self._samplers)
         return all(view.sampled_at is not None or any(view.errors.values()) for view in views)
 
+    def reported_since(self, moment: float) -> bool:
+        """Tell whether there are processes, and all that live have reported after ``moment`` (seconds since 1970)."""
+        taken = [process.taken for process in self._letterbox.read().snapshots]
+        return bool(taken) and min(taken) > moment
+
     def overview(self) -> Overview:
         """Put together what is known now. The letterbox is read once."""
         mail = self._letterbox.read()
@@ -79,6 +97,7 @@ class Sidecar:
             pools=add_up(pool for process in mail.snapshots for pool in process.pools),
             servers=servers,
             matches=self._matches(mail.snapshots, servers),
+            findings=self._findings(mail.snapshots, servers),
             processes={"live": len(mail.snapshots)},
             rejected=mail.rejected,
             contained=add_up_counts(process.contained for process in mail.snapshots),
@@ -93,6 +112,18 @@ class Sidecar:
         )
         return tuple(each for each in found if each is not None)
 
+    def _findings(self, processes: tuple[ProcessSnapshot, ...], views: tuple[ServerView, ...]) -> tuple[Finding, ...]:
+        by_server = reports_by_server(processes, self.config.servers)
+        return tuple(
+            finding
+            for view in views
+            for finding in findings(
+                view.name,
+                pools={pool: [report.pool for report in reports] for pool, reports in by_server[view.name].items()},
+                sample=view.snapshot,
+            )
+        )
+
     def _ids(self, server: ServerConfig) -> frozenset[int]:
         """Name the sessions that live pools say they have on this server."""
         by_pool = reports_by_server(self._letterbox.read().snapshots, self.config.servers)[server.name]
@@ -101,7 +132,7 @@ class Sidecar:
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        registry.register(TableCollector((POOL, SERVER, MATCH, SELF), self._content))
+        registry.register(TableCollector((POOL, SERVER, MATCH, FINDING, SELF), self._content))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -116,7 +147,13 @@ class Sidecar:
             contained=add_up_counts((contained_errors(), seen.contained)),
             rejected=seen.rejected,
         )
-        return ((POOL, seen.pools), (SERVER, seen.servers), (MATCH, seen.matches), (SELF, (myself,)))
+        return (
+            (POOL, seen.pools),
+            (SERVER, seen.servers),
+            (MATCH, seen.matches),
+            (FINDING, seen.findings),
+            (SELF, (myself,)),
+        )
 
     def _end(self) -> None:
         self._schedule.stop()
