@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from exporter import runner, web
+from exporter import runner, servers, web
 from exporter.config import Config, ConfigError, load
 from exporter.doctor import Diagnosis, Unseen, for_machines, for_people, look
 from exporter.extras import missing_library
@@ -59,6 +60,10 @@ def serve(file: Path) -> None:
         _print_faults(file, error, to_stderr=True)
         click.echo("pool-exporter: nothing was started", err=True)
         sys.exit(CANNOT_RUN)
+    # What was loaded stays to the end. A scrape of many processes makes so many objects that the collector would go
+    # through all of it each time, which takes as long as the scrape itself.
+    gc.collect()
+    gc.freeze()
     sys.exit(web.serve(config))
 
 
@@ -146,7 +151,7 @@ def _demo() -> Callable[[float | None], int]:
 
 def _load(file: Path) -> Config:
     try:
-        return load(file)
+        return load(file, offers=servers.offers())
     except OSError as error:
         click.echo(f"pool-exporter: cannot read {click.format_filename(file)}: {error.strerror}", err=True)
         sys.exit(CANNOT_RUN)

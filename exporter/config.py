@@ -1,7 +1,7 @@
 """The configuration: a YAML file in, one frozen Config out, or one ConfigError that lists every fault.
 
 The text is read by `yaml_nodes`, held against `shape`, and only then made into a Config: there is no unchecked one.
-Relative paths, of ``processes.directory`` and of ``!file``, begin at the folder that the configuration lies in.
+Relative paths, of ``processes.directory``, ``!file`` and certificates, begin at the folder that the file lies in.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from exporter.shape import RootSection, ServerSection, Surroundings, check
-from exporter.values import DIALECTS
+from exporter.fields import Surroundings
+from exporter.shape import RootSection, ServerSection, check
+from exporter.tls import Tls
+from exporter.values import NO_OFFERS, Offers, family_of
 from exporter.yaml_nodes import Fault, parse
 
 __all__ = ["Config", "ConfigError", "Fault", "ProcessesConfig", "ServerConfig", "WebConfig", "load"]
@@ -38,14 +40,23 @@ class WebConfig:
 
 @dataclass(frozen=True)
 class ProcessesConfig:
-    """Where the instrumented processes publish; None when none do."""
+    """Where the instrumented processes publish; None when none do.
+
+    ``users`` are the ids of those whose files are read beside our own, root's and the directory's owner's; None stands
+    for everybody. ``per_process`` asks for the label ``process``.
+    """
 
     directory: Path | None
+    users: frozenset[int] | None = frozenset()
+    per_process: bool = False
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """One database server to sample. Durations are seconds; ``url`` holds the password and hides it when shown."""
+    """One database server to sample. Durations are seconds; ``url`` holds the password and hides it when shown.
+
+    ``dialect`` is its family of servers. Without ``tls``, what the URL's query says of that counts.
+    """
 
     name: str
     url: URL
@@ -54,6 +65,7 @@ class ServerConfig:
     timeout: float
     stale_after: float
     pools: tuple[str, ...]
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True)
@@ -66,14 +78,16 @@ class Config:
     servers: tuple[ServerConfig, ...]
 
 
-def load(path: Path) -> Config:
+def load(path: Path, *, offers: Offers = NO_OFFERS) -> Config:
     """Read and check a configuration, and fetch its secrets.
+
+    ``offers`` are the families of servers that others bring along: what a URL may begin with besides ours.
 
     Raises:
         ConfigError: the file holds faults; all of them are listed.
         OSError: the file cannot be read.
     """
-    root, faults = check(parse(path.read_bytes()), Surroundings(os.environ, path.parent))
+    root, faults = check(parse(path.read_bytes()), Surroundings(os.environ, path.parent, offers))
     if root is None:
         raise ConfigError(faults)
     return _config(root)
@@ -82,7 +96,9 @@ def load(path: Path) -> Config:
 def _config(root: RootSection) -> Config:
     return Config(
         web=WebConfig(*root.web.listen),
-        processes=ProcessesConfig(root.processes.directory),
+        processes=ProcessesConfig(
+            root.processes.directory, users=root.processes.users, per_process=root.processes.per_process
+        ),
         leak_after=root.leak_after,
         servers=tuple(_server(name, section) for name, section in root.servers.items()),
     )
@@ -93,9 +109,10 @@ def _server(name: str, section: ServerSection) -> ServerConfig:
     return ServerConfig(
         name=name,
         url=section.url if password is None else section.url.set(password=password.get_secret_value()),
-        dialect=DIALECTS[section.url.get_backend_name()][0],
+        dialect=family_of(section.url),
         interval=section.interval,
         timeout=section.patience(),
         stale_after=section.stale_after,
         pools=tuple(section.pools),
+        tls=None if section.tls is None else section.tls.settings(),
     )

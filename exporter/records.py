@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.buckets import USE_BUCKETS
-from exporter.labels import FindingName, SampleErrorReason, SessionState, Severity, TroubleName, UseState
+from exporter.labels import (
+    FindingName,
+    ProcessState,
+    SampleErrorReason,
+    SessionState,
+    Severity,
+    TroubleName,
+    UseState,
+)
 
 
 @dataclass(frozen=True)
@@ -94,13 +102,29 @@ class PoolSnapshot:
 class ProcessSnapshot:
     """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970).
 
-    ``contained`` are the errors of ours that this process has kept from the application so far, by place.
+    ``id`` is its own, whatever its pid is; ``host`` is the machine or container that it runs in. When it is ``locked``
+    it holds a lock for as long as it lives. One that is ``resting`` publishes again when something happens, and one
+    that has ``ended`` never again. ``contained`` are errors of ours that the application never saw, by place.
     """
 
     pid: int
     taken: float
     pools: tuple[PoolSnapshot, ...] = ()
+    id: str = ""
+    host: str = ""
+    locked: bool = False
+    resting: bool = False
+    ended: bool = False
     contained: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProcessReport:
+    """A process that lives, with the last that it published: how many seconds ago, and whether it is silent since."""
+
+    snapshot: ProcessSnapshot
+    state: ProcessState
+    age: float
 
 
 @dataclass(frozen=True)
@@ -126,11 +150,21 @@ class Sleepers:
 
 
 @dataclass(frozen=True)
+class HeldTransaction:
+    """The oldest transaction that sleeping sessions of one user and database hold open; its age is in seconds."""
+
+    user: str
+    database: str
+    longest: float
+
+
+@dataclass(frozen=True)
 class Session:
-    """One session of the server, asked for because a pool says that it owns it."""
+    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database."""
 
     state: SessionState
     seconds: float | None = None
+    account: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +172,11 @@ class ServerSnapshot:
     """All that one sample found out about one server.
 
     ``asked`` are the ids that the pools claimed when the sample began; ``sessions`` those of them that the server
-    knows. ``began`` and ``ended`` are seconds since 1970.
+    knows. ``began`` and ``ended`` are seconds since 1970. ``hidden`` are sessions that exist but that the sampler may
+    not see; while there are some, an id of which nothing can be said is not in ``asked``.
+    ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
+    ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
+    database) that get others. Seconds; what is off is absent.
     """
 
     dialect: str
@@ -153,6 +191,11 @@ class ServerSnapshot:
     idle_timeouts: Mapping[str, float] = field(default_factory=dict)
     asked: frozenset[int] = frozenset()
     sessions: Mapping[int, Session] = field(default_factory=dict)
+    transactions: tuple[HeldTransaction, ...] = ()
+    aborted: Mapping[str, int] = field(default_factory=dict)
+    hidden: int | None = None
+    advice: str | None = None
+    overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,6 +205,7 @@ class ServerView:
     ``earlier`` is the good sample before ``snapshot``: what a process reported between the two is held against it.
     ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
     ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
+    ``hidden`` is also known when the last sample failed for want of a privilege; ``interval`` is the one kept now.
     """
 
     name: str
@@ -173,6 +217,8 @@ class ServerView:
     sampled_at: float | None
     errors: Mapping[str, int]
     earlier: ServerSnapshot | None = None
+    hidden: int | None = None
+    interval: float | None = None
 
 
 @dataclass(frozen=True)
@@ -217,14 +263,16 @@ class Trouble:
 class Overview:
     """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
 
-    ``contained`` are the errors that the live processes kept to themselves, added up by place.
+    ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported. ``contained`` are
+    the errors that processes kept to themselves, added up by place.
     """
 
     now: float
     pools: tuple[PoolSnapshot, ...]
     servers: tuple[ServerView, ...]
     matches: tuple[Match, ...]
-    processes: Mapping[str, int] = field(default_factory=dict)
+    processes: tuple[ProcessReport, ...] = ()
+    ended: tuple[PoolSnapshot, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     contained: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.config import ServerConfig
 from exporter.labels import SAMPLE_ERRORS, SampleErrorReason
+from exporter.news import News
+from exporter.pace import BUSY_SHARE, Pace, steady
 from exporter.records import ServerSnapshot, ServerView
-from exporter.servers import FAMILIES, Line, SampleError
+from exporter.servers import Line, SampleError, family
 
 FRESH_INTERVALS = 3
 """For how many intervals a snapshot is shown. Then it is withheld: an old truth on a page reads like a new one."""
@@ -22,41 +25,65 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """A good snapshot, and when it was taken by a clock that nobody sets."""
+
+    snapshot: ServerSnapshot
+    taken: float
+
+
+@dataclass(frozen=True)
 class _State:
     """How the last samples went; replaced as a whole."""
 
+    pace: Pace
     up: bool = False
     reason: SampleErrorReason | None = None
     message: str = "not sampled yet"
-    snapshot: ServerSnapshot | None = None
-    earlier: ServerSnapshot | None = None
+    kept: _Kept | None = None
+    earlier: _Kept | None = None
     sample_seconds: float | None = None
+    hidden: int | None = None
+    advice: str | None = None
     errors: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLE_ERRORS, 0))
+    news: News = field(default_factory=News)
 
 
 class Sampler:
     """Samples one server on one connection, and keeps the last good snapshot.
 
-    ``ids`` gives the ids of the sessions that the pools claim on this server.
+    ``ids`` gives the ids of the sessions that the pools claim on this server. ``clock`` tells the time of day, which
+    may be set at any moment, and dates the snapshots; ``steadily`` tells how much time has passed.
     """
 
     def __init__(
-        self, server: ServerConfig, *, ids: Callable[[], frozenset[int]], clock: Callable[[], float] = time.time
+        self,
+        server: ServerConfig,
+        *,
+        ids: Callable[[], frozenset[int]],
+        clock: Callable[[], float] = time.time,
+        steadily: Callable[[], float] = steady,
     ) -> None:
         self.server = server
         self._ids = ids
         self._clock = clock
-        self._line = Line(FAMILIES[server.dialect], server.url, timeout=server.timeout)
+        self._steadily = steadily
+        self._line = Line(family(server.dialect), server.url, timeout=server.timeout, tls=server.tls)
         self._one_at_a_time = threading.Lock()
         self._began: float | None = None
-        self._state = _State()
+        self._state = _State(Pace(server.interval, server.interval))
+
+    @property
+    def pace(self) -> Pace:
+        """Return how often this server is to be sampled, after what the last sample has shown."""
+        return self._state.pace
 
     def sample(self) -> None:
         """Ask the server once; raises nothing, and does nothing while another thread is at it."""
         if not self._one_at_a_time.acquire(blocking=False):
             return
         try:
-            self._began = self._clock()
+            self._began = self._steadily()
             self._sample()
         finally:
             self._began = None
@@ -64,22 +91,23 @@ class Sampler:
 
     def view(self) -> ServerView:
         """Tell what is known now; asks nobody and never waits."""
-        now, state, began = self._clock(), self._state, self._began
+        now, state, began = self._steadily(), self._state, self._began
         if began is not None and now - began > self.server.timeout + _SLACK:
             # A name server that is silent holds up even the start of a connection, and nothing can end that wait.
             state = replace(state, up=False, reason="timeout", message=f"no answer for {now - began:.0f} s")
-        oldest = now - FRESH_INTERVALS * self.server.interval
-        snapshot = state.snapshot
+        oldest = now - FRESH_INTERVALS * state.pace.interval
         return ServerView(
             name=self.server.name,
             up=state.up,
             reason=state.reason,
             message=state.message,
-            snapshot=_since(oldest, snapshot),
+            snapshot=_since(oldest, state.kept),
             sample_seconds=state.sample_seconds,
-            sampled_at=None if snapshot is None else snapshot.ended,
+            sampled_at=None if state.kept is None else state.kept.snapshot.ended,
             errors=state.errors,
             earlier=_since(oldest, state.earlier),
+            hidden=state.hidden,
+            interval=state.pace.interval,
         )
 
     def close(self) -> None:
@@ -88,43 +116,69 @@ class Sampler:
             self._line.close()
 
     def _sample(self) -> None:
-        before, began = self._state, time.perf_counter()
+        began = self._steadily()
         try:
             # The ids first: a connection that is opened meanwhile must not be missed on the server.
             asked = self._ids()
             snapshot = self._line.ask(asked, stale_after=self.server.stale_after, clock=self._clock)
         except Exception as error:
-            self._state = _failed(before, error, seconds=time.perf_counter() - began)
-            self._say_down(before, error)
+            self._note_failure(error, self._steadily() - began)
         else:
-            seconds = time.perf_counter() - began
-            self._state = _State(
-                up=True,
-                message="",
-                snapshot=snapshot,
-                earlier=before.snapshot,
-                sample_seconds=seconds,
-                errors=before.errors,
-            )
-            if before.reason is not None:
-                _log.info("server %s is up again", self.server.name)
+            self._note(snapshot, self._steadily() - began)
 
-    def _say_down(self, before: _State, error: Exception) -> None:
-        """Log why the server is down when that has changed; one that stays down is not news."""
-        now = self._state
-        if now.reason == before.reason:
-            return
-        # What no server and no driver has said is a fault of ours, or of the URL's options.
-        ours = error if now.reason == "other" else None
-        _log.warning("server %s is down (%s): %s", self.server.name, now.reason, now.message, exc_info=ours)
+    def _note(self, snapshot: ServerSnapshot, seconds: float) -> None:
+        before = self._state
+        news, words = before.news.up()
+        self._state = _State(
+            pace=before.pace.succeeded(self._line.answer_seconds),
+            up=True,
+            message="",
+            kept=_Kept(snapshot, self._steadily()),
+            earlier=before.kept,
+            sample_seconds=seconds,
+            hidden=snapshot.hidden,
+            advice=snapshot.advice or before.advice,
+            errors=before.errors,
+            news=news,
+        )
+        if words is not None:
+            _log.info("server %s %s", self.server.name, words)
+        if self._state.advice != before.advice:
+            _log.warning("server %s: %s", self.server.name, self._state.advice)
+        self._say_pace(before.pace.interval, self._state.pace.interval)
+
+    def _note_failure(self, error: Exception, seconds: float) -> None:
+        before, told = self._state, _told(error)
+        news, words = before.news.down(told.reason)
+        self._state = replace(
+            before,
+            pace=before.pace.failed(told.reason),
+            up=False,
+            reason=told.reason,
+            message=self._line.concealed(str(told)),
+            sample_seconds=seconds,
+            hidden=told.hidden,
+            errors={**before.errors, told.reason: before.errors[told.reason] + 1},
+            news=news,
+        )
+        if words is not None:
+            # What no server and no driver has said is a fault of ours, or of the URL's options.
+            ours = "\n" + "".join(traceback.format_exception(error)) if told.reason == "other" else ""
+            said = self._state.message + self._line.concealed(ours).rstrip()
+            _log.warning("server %s %s (%s): %s", self.server.name, words, told.reason, said)
+
+    def _say_pace(self, before: float, now: float) -> None:
+        name, took = self.server.name, self._line.answer_seconds
+        if now > before:
+            slow = f"took {took:.3g} s, more than a {BUSY_SHARE}th of the {before:g} s between samples"
+            _log.warning("server %s: a sample %s; sampling every %g s now", name, slow, now)
+        elif now < before:
+            _log.info("server %s: samples are fast again; sampling every %g s now", name, now)
 
 
-def _since(oldest: float, snapshot: ServerSnapshot | None) -> ServerSnapshot | None:
-    return snapshot if snapshot is not None and snapshot.ended >= oldest else None
+def _since(oldest: float, kept: _Kept | None) -> ServerSnapshot | None:
+    return kept.snapshot if kept is not None and kept.taken >= oldest else None
 
 
-def _failed(before: _State, error: Exception, *, seconds: float) -> _State:
-    reason: SampleErrorReason = error.reason if isinstance(error, SampleError) else "other"
-    message = str(error) if isinstance(error, SampleError) else f"{type(error).__name__}: {error}"
-    errors = {**before.errors, reason: before.errors[reason] + 1}
-    return replace(before, up=False, reason=reason, message=message, sample_seconds=seconds, errors=errors)
+def _told(error: Exception) -> SampleError:
+    return error if isinstance(error, SampleError) else SampleError("other", f"{type(error).__name__}: {error}")

@@ -2,37 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
-from datetime import datetime, timezone
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
 
+from exporter.pace import spread, steady
 from exporter.sampler import Sampler
+
+_LOOK = 1.0  # seconds between looks at the time of day
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One server's next sample: its beat goes through ``origin``, and it is due after ``wait`` (seconds)."""
+
+    sampler: Sampler
+    origin: float
+    wait: float = 0.0
 
 
 class Schedule:
-    """Lets every sampler sample at its own interval, each in a thread of its own: none waits for another's server."""
+    """Lets every sampler sample at its own pace, each in a thread of its own: none waits for another's server.
 
-    def __init__(self, samplers: Sequence[Sampler]) -> None:
+    ``chance`` gives numbers in 0 to 1, so that many sidecars do not do the same thing in the same moment.
+    """
+
+    def __init__(self, samplers: Sequence[Sampler], *, chance: Callable[[], float] = random.random) -> None:
         # A line per run at INFO, and one per run that is late at WARNING: the samplers say what is worth saying.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = _Scheduler(
+            # As many threads as servers, since a look-up of a name that hangs cannot be ended.
             executors={"default": ThreadPoolExecutor(max(1, len(samplers)))},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=timezone.utc,
         )
-        for sampler in samplers:
-            self._scheduler.add_job(
-                sampler.sample, "interval", seconds=sampler.server.interval, next_run_time=datetime.now(timezone.utc)
-            )
+        self._samplers = samplers
+        self._chance = chance
+        self._ending = threading.Lock()
+        self._ended = False
 
     def start(self) -> None:
-        """Begin, with a first sample of every server at once."""
+        """Begin, with a first sample of every server at once; those that follow are spread over the interval."""
+        now = steady()
+        for number, sampler in enumerate(self._samplers):
+            self._plan(_Turn(sampler, origin=now + spread(number, sampler.server.interval)))
         self._scheduler.start()
 
     def stop(self) -> None:
         """End, when the samples that are under way are done; their own timeouts bound the wait."""
+        with self._ending:
+            self._ended = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+
+    def _run(self, turn: _Turn) -> None:
+        began = steady()
+        try:
+            turn.sampler.sample()
+        finally:
+            pace = turn.sampler.pace
+            wait = pace.wait(origin=turn.origin, began=began, now=steady(), chance=self._chance())
+            self._plan(replace(turn, wait=wait))
+
+    def _plan(self, turn: _Turn) -> None:
+        # APScheduler holds its own lock while it waits for the last samples, which would wait for that lock in here.
+        with self._ending:
+            if not self._ended:
+                due = datetime.now(timezone.utc) + timedelta(seconds=turn.wait)
+                self._scheduler.add_job(self._run, DateTrigger(due, timezone.utc), args=(turn,))
+
+
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # it comes without types
+    """A scheduler that goes on when the time of day is set back: it plans by that, but sleeps by a steady clock."""
+
+    def _process_jobs(self) -> float:
+        """Run what is due, and return how long to sleep: where APScheduler lets a scheduler see to its own sleep."""
+        wait = None
+        # When it is stopped just now, it does not find the job again that it has just started.
+        with contextlib.suppress(JobLookupError):
+            now = datetime.now(timezone.utc)
+            for job in self.get_jobs():
+                if (job.next_run_time - now).total_seconds() > job.args[0].wait + _LOOK:
+                    job.modify(next_run_time=now)  # it was never planned so far ahead
+            wait = super()._process_jobs()
+        return _LOOK if wait is None else min(wait, _LOOK)

@@ -3,102 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from sqlalchemy.engine import URL
 
-from exporter import values
-from exporter.yaml_nodes import Document, Fault, Keys, Place, Refused, Tagged, dotted
+from exporter import fields, values
+from exporter.fields import PlacedError, RefusedError, Surroundings
+from exporter.tls import Tls, authorities, check_key, holds_key, is_open
+from exporter.yaml_nodes import Document, Fault, Keys, Place, dotted
 
 _WATCHED = ("servers", "processes")
 _SHORTEST_INTERVAL = 0.1
 _DEFAULT_TIMEOUT = 5.0
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where secrets come from: the environment variables, and the folder that relative paths begin at."""
-
-    environment: Mapping[str, str]
-    folder: Path
-
-
-class _RefusedError(ValueError):
-    """The place has its fault already."""
-
-
-def _text(value: Any, wanted: str) -> str:
-    if isinstance(value, str) and value.strip():
-        return value
-    if value is None or isinstance(value, str):
-        raise ValueError(f"is empty; write {wanted}, or remove the key")
-    raise _misfit(value, wanted)
-
-
-def _misfit(value: Any, wanted: str) -> ValueError:
-    if value is Refused.REFUSED:
-        return _RefusedError()
-    if isinstance(value, Tagged) and value.tag in ("!env", "!file"):
-        return ValueError(f"{value.tag} is read under password only; write {wanted}")
-    if isinstance(value, Tagged):
-        return ValueError(f"the tag {values.shown(value.tag)} is not known here; write {wanted}")
-    kind = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a text"
-    return ValueError(f"must be {wanted}, not {kind}")
-
-
-def _read(read: Callable[[str], Any], wanted: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: read(_text(value, wanted)))
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    # A section whose keys are all commented out is an empty section, not a fault.
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _misfit(value, "a mapping of keys")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _misfit("" if value is None else value, "a list such as [orders*, billing]")
-    return value
-
-
-def _password(value: Any, info: ValidationInfo) -> SecretStr:
-    if value is Refused.REFUSED:
-        raise _RefusedError
-    where = cast("Surroundings", info.context)
-    return SecretStr(values.secret(value, environment=where.environment, folder=where.folder))
-
-
-def _not_yet(_value: Any) -> None:
-    raise ValueError("TLS and basic auth are not built yet; remove the key, and put a proxy with TLS in front")
-
-
-def _directory(value: Any, info: ValidationInfo) -> Path:
-    where = cast("Surroundings", info.context)
-    path = where.folder.absolute() / _text(value, "a directory such as /run/pool-exporter")
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is not a directory; write the POOL_EXPORTER_DIR of the instrumented processes")
-    return path
-
-
-Duration = Annotated[float, _read(values.duration, values.DURATION)]
 
 
 class Section(BaseModel):
@@ -106,32 +32,87 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    _check_mapping = model_validator(mode="before")(_mapping)
+    _check_mapping = model_validator(mode="before")(fields.read_mapping)
 
 
 class WebSection(Section):
     """Where the page is served."""
 
-    listen: Annotated[tuple[str, int], _read(values.address, values.ADDRESS)] = ("127.0.0.1", 10306)
-    config_file: Annotated[None, BeforeValidator(_not_yet)] = None
+    listen: Annotated[tuple[str, int], fields.read(values.address, values.ADDRESS)] = ("127.0.0.1", 10306)
+    config_file: Annotated[None, BeforeValidator(fields.not_yet)] = None
 
 
 class ProcessesSection(Section):
     """Where the instrumented processes publish."""
 
-    directory: Annotated[Path | None, BeforeValidator(_directory)] = None
+    directory: fields.Directory = None
+    users: fields.Users = frozenset()
+    per_process: fields.Switch = False
+
+
+class TlsSection(Section):
+    """TLS to one database server."""
+
+    ca: fields.Certificates = None
+    cert: fields.Certificates = None
+    key: fields.PemFile = None
+    verify: fields.Verify = "full"
+
+    @model_validator(mode="after")
+    def _check_trust(self) -> TlsSection:
+        if self.verify == "none" and self.ca is not None:
+            raise PlacedError("ca", "is of no use with verify: none, which trusts every server; remove one of the two")
+        if self.verify == "ca" and self.ca is None:
+            raise PlacedError("verify", "ca needs the key ca: FILE; without it, any authority of the world would do")
+        if self.verify == "full" and self.ca is None and authorities() is None:
+            raise ValueError("needs ca: FILE, for this machine has no list of authorities to trust")
+        return self
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> TlsSection:
+        if self.cert is None:
+            if self.key is not None:
+                raise PlacedError("key", "is of no use without its certificate; write cert: FILE, or remove the key")
+            return self
+        if self.key is None and not holds_key(self.cert):
+            raise PlacedError("cert", f"{self.cert} holds no private key; write key: FILE for it")
+        try:
+            check_key(self.key or self.cert, self.cert)
+        except ValueError as error:
+            raise PlacedError("cert" if self.key is None else "key", str(error)) from None
+        return self
+
+    def settings(self) -> Tls:
+        """Return what it says, with the machine's own authorities where it names none."""
+        ca = self.ca or (None if self.verify == "none" else authorities())
+        return Tls(self.verify, ca, self.cert, self.key or self.cert)
 
 
 class ServerSection(Section):
     """One database server."""
 
-    url: Annotated[URL, _read(values.database_url, values.DATABASE_URL)]
-    password: Annotated[SecretStr | None, BeforeValidator(_password)] = None
-    interval: Duration = 15.0
-    # `Duration | None` would let an empty key pass as if it were not there.
-    timeout: Annotated[float | None, _read(values.duration, values.DURATION)] = None
-    stale_after: Duration = 600.0
-    pools: Annotated[list[Annotated[str, _read(str, "the name of a pool")]], BeforeValidator(_list)] = []
+    url: fields.Url
+    password: fields.Password = None
+    # An empty section asks for TLS all the same.
+    tls: Annotated[TlsSection | None, BeforeValidator(fields.read_mapping)] = None
+    interval: fields.Duration = 15.0
+    timeout: fields.OptionalDuration = None
+    stale_after: fields.Duration = 600.0
+    pools: Annotated[
+        list[Annotated[str, fields.read(str, "the name of a pool")]], BeforeValidator(fields.read_list)
+    ] = []
+
+    @field_validator("tls")
+    @classmethod
+    def _check_tls(cls, tls: TlsSection, info: ValidationInfo) -> TlsSection:
+        url = info.data.get("url")
+        if url is not None:
+            values.check_tls_url(url)
+            key = tls.settings().key
+            if values.family_of(url) == "postgresql" and key is not None and is_open(key):
+                name = "cert" if tls.key is None else "key"
+                raise PlacedError(name, f"{key} is open to others than its owner, so libpq refuses it; chmod 600 it")
+        return tls
 
     @field_validator("interval")
     @classmethod
@@ -158,9 +139,9 @@ class RootSection(Section):
 
     web: WebSection = WebSection()
     processes: ProcessesSection = ProcessesSection()
-    leak_after: Duration = 60.0
+    leak_after: fields.Duration = 60.0
     servers: Annotated[
-        dict[Annotated[str, BeforeValidator(values.server_name)], ServerSection], BeforeValidator(_mapping)
+        dict[Annotated[str, BeforeValidator(values.server_name)], ServerSection], BeforeValidator(fields.read_mapping)
     ] = Field(default_factory=dict)
 
 
@@ -169,6 +150,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "web": WebSection,
     "processes": ProcessesSection,
     "servers.NAME": ServerSection,
+    "servers.NAME.tls": TlsSection,
 }
 """Every section by its path in the file."""
 
@@ -190,18 +172,21 @@ def check(document: Document, surroundings: Surroundings) -> tuple[RootSection |
 
 
 def _is_refused(error: Any) -> bool:
-    return isinstance(error.get("ctx", {}).get("error"), _RefusedError)
+    return isinstance(error.get("ctx", {}).get("error"), RefusedError)
 
 
 def _translate(error: Any, document: Document) -> Fault:
     keys: Keys = error["loc"]
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, PlacedError):
+        keys = (*keys, cause.key)
     if error["type"] == "extra_forbidden":
         return _fault(document, keys, _unknown(keys), of_key=True)
     if error["type"] == "missing":
         return _fault(document, keys, f"is missing; write {keys[-1]}: {values.DATABASE_URL}")
     if len(keys) == 3 and keys[-1] == "[key]":
-        return _fault(document, keys[:2], str(error["ctx"]["error"]), of_key=True)
-    return _fault(document, keys, str(error["ctx"]["error"]))
+        return _fault(document, keys[:2], str(cause), of_key=True)
+    return _fault(document, keys, str(cause))
 
 
 def _fault(document: Document, keys: Keys, message: str, *, of_key: bool = False) -> Fault:
@@ -214,8 +199,8 @@ def _fault(document: Document, keys: Keys, message: str, *, of_key: bool = False
 
 
 def _unknown(keys: Keys) -> str:
-    section = "" if len(keys) == 1 else "servers.NAME" if keys[0] == "servers" else str(keys[0])
-    known = list(SECTIONS[section].model_fields)
+    above = ["NAME" if keys[0] == "servers" and depth == 1 else str(key) for depth, key in enumerate(keys[:-1])]
+    known = list(SECTIONS[".".join(above)].model_fields)
     for elsewhere, shape in SECTIONS.items():
         if keys[-1] in shape.model_fields:
             return f"unknown key; {keys[-1]} belongs {f'under {elsewhere}' if elsewhere else 'at the top of the file'}"

@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
@@ -17,14 +18,17 @@ from exporter.collectors import Content, TableCollector
 from exporter.config import Config, ServerConfig
 from exporter.contained import contained_errors
 from exporter.findings import findings
-from exporter.letterbox import Letterbox
+from exporter.letterbox import Letterbox, Mail
 from exporter.match import match, reports_by_server
 from exporter.merge import add_up, add_up_counts
 from exporter.metrics.findings import FINDING
 from exporter.metrics.match import MATCH
 from exporter.metrics.pool import POOL
+from exporter.metrics.processes import POOL_BY_PROCESS, PROCESSES
 from exporter.metrics.server import SERVER
 from exporter.metrics.sidecar import SELF, Build, Self
+from exporter.metrics.table import Table
+from exporter.processes import pools_by_process, reporters
 from exporter.records import Finding, Match, Overview, ProcessSnapshot, ServerView
 from exporter.sampler import Sampler
 from exporter.schedule import Schedule
@@ -43,7 +47,7 @@ class Sidecar:
         self.config = config
         self._clock = clock
         self._configured_at = clock()
-        self._letterbox = Letterbox(config.processes.directory, clock=clock)
+        self._letterbox = _letterbox(config, clock)
         self._samplers = [
             Sampler(server, ids=functools.partial(self._ids, server), clock=clock) for server in config.servers
         ]
@@ -82,26 +86,34 @@ class Sidecar:
         return all(view.sampled_at is not None or any(view.errors.values()) for view in views)
 
     def reported_since(self, moment: float) -> bool:
-        """Tell whether there are processes, and all that live have reported after ``moment`` (seconds since 1970)."""
-        taken = [process.taken for process in self._letterbox.read().snapshots]
-        return bool(taken) and min(taken) > moment
+        """Tell whether there are processes, and all that live have reported after ``moment`` (seconds since 1970).
+
+        One that rests has nothing to report.
+        """
+        processes = self._read().snapshots
+        return bool(processes) and all(process.resting or process.taken > moment for process in processes)
 
     def overview(self) -> Overview:
         """Put together what is known now. The letterbox is read once."""
-        mail = self._letterbox.read()
+        mail = self._read()
         servers = tuple(sampler.view() for sampler in self._samplers)
+        living = (pool for report in mail.reports for pool in report.snapshot.pools)
         return Overview(
             now=self._clock(),
             # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
             # connections that a disposed pool left behind, and its own /metrics says the same.
-            pools=add_up(pool for process in mail.snapshots for pool in process.pools),
+            pools=add_up((*living, *mail.ended)),
             servers=servers,
             matches=self._matches(mail.snapshots, servers),
             findings=self._findings(mail.snapshots, servers),
-            processes={"live": len(mail.snapshots)},
+            processes=mail.reports,
+            ended=mail.ended,
             rejected=mail.rejected,
-            contained=add_up_counts(process.contained for process in mail.snapshots),
+            contained=mail.contained,
         )
+
+    def _read(self) -> Mail:
+        return Mail() if self._letterbox is None else self._letterbox.read()
 
     def _matches(self, processes: tuple[ProcessSnapshot, ...], views: tuple[ServerView, ...]) -> tuple[Match, ...]:
         by_server = reports_by_server(processes, self.config.servers)
@@ -126,17 +138,21 @@ class Sidecar:
 
     def _ids(self, server: ServerConfig) -> frozenset[int]:
         """Name the sessions that live pools say they have on this server."""
-        by_pool = reports_by_server(self._letterbox.read().snapshots, self.config.servers)[server.name]
+        by_pool = reports_by_server(self._read().snapshots, self.config.servers)[server.name]
         connections = (each for reports in by_pool.values() for report in reports for each in report.pool.connections)
         return frozenset(each.server_id for each in connections if each.server_id is not None)
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        registry.register(TableCollector((POOL, SERVER, MATCH, FINDING, SELF), self._content))
+        registry.register(TableCollector((self._pool_table, PROCESSES, SERVER, MATCH, FINDING, SELF), self._content))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         return registry
+
+    @property
+    def _pool_table(self) -> Table[Any]:
+        return POOL_BY_PROCESS if self.config.processes.per_process else POOL
 
     def _content(self) -> Content:
         seen = self.overview()
@@ -147,8 +163,10 @@ class Sidecar:
             contained=add_up_counts((contained_errors(), seen.contained)),
             rejected=seen.rejected,
         )
+        apart = self.config.processes.per_process
         return (
-            (POOL, seen.pools),
+            (self._pool_table, pools_by_process(seen.processes, seen.ended) if apart else seen.pools),
+            (PROCESSES, reporters(seen.processes, seen.pools)),
             (SERVER, seen.servers),
             (MATCH, seen.matches),
             (FINDING, seen.findings),
@@ -159,6 +177,13 @@ class Sidecar:
         self._schedule.stop()
         for sampler in self._samplers:
             sampler.close()
+        if self._letterbox is not None:
+            self._letterbox.close()
+
+
+def _letterbox(config: Config, clock: Callable[[], float]) -> Letterbox | None:
+    directory = config.processes.directory
+    return None if directory is None else Letterbox(directory, users=config.processes.users, clock=clock)
 
 
 def _build() -> Build:

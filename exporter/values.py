@@ -5,10 +5,13 @@ No sentence made here shows a password, nor a text that may hold one.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,13 +25,23 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
 }
 """What a URL may begin with: the family of servers it belongs to, and the driver that we bring along for it."""
 
+Offers = Mapping[str, Callable[[], object]]
+"""Dialects whose families others bring along, each with what loads it: it raises ValueError when it cannot."""
+
+NO_OFFERS: Offers = MappingProxyType({})
+
 DURATION = "a duration such as 500ms, 15s, 5m or 1h"
 ADDRESS = "HOST:PORT such as 127.0.0.1:10306, 0.0.0.0:10306 or '[::]:10306'"
 DATABASE_URL = "mysql+pymysql://USER@HOST:PORT/ or postgresql+psycopg://USER@HOST:PORT/DATABASE"
 SECRET = "!env NAME or !file PATH"  # noqa: S105  this is how a secret is written, not one
 
+VERIFY = "full, ca or none"
+
 # What may stand in a URL's query in place of a host: for PyMySQL the first two, for libpq the others.
 _PLACES = frozenset({"unix_socket", "read_default_file", "host", "hostaddr", "service"})
+# What of a URL's query says the same as a section of tls; for PyMySQL all that begins with ssl.
+_LIBPQ_TLS = frozenset({"sslmode", "requiressl", "sslrootcert", "sslcert", "sslkey", "sslcertmode", "gssencmode"})
+_NO_SERVER = {"sqlite": " (it is a file, and has no sessions to look at)"}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _YEAR = 365 * 24 * 3600.0
 _LONGEST_SECRET = 4096
@@ -57,8 +70,8 @@ def address(text: str) -> tuple[str, int]:
     return host, int(found[3])
 
 
-def database_url(text: str) -> URL:
-    """Read a SQLAlchemy URL without a password, and put our driver into it."""
+def database_url(text: str, *, offers: Offers = NO_OFFERS) -> URL:
+    """Read a SQLAlchemy URL without a password, and put our driver into it; one of ``offers`` keeps its own."""
     head = text.partition("?")[0]
     user = head.partition("://")[2].partition("@")[0] if "@" in head else ""
     # SQLAlchemy takes USER/X:PASSWORD@HOST for a host and a database, and would show all of it.
@@ -72,7 +85,9 @@ def database_url(text: str) -> URL:
         raise ValueError("holds a password; take it out, and write password: !env NAME under the url")
     if url.port is not None and not 0 < url.port < 65536:
         raise ValueError(f"port {shown(str(url.port))} is not between 1 and 65535")
-    drivername = _drivername(url.drivername)
+    if _load(url.get_backend_name(), offers):
+        return url
+    drivername = _drivername(url.drivername, offers)
     if not url.host and not _PLACES & url.query.keys():
         raise ValueError(f"names no host; write {DATABASE_URL}, or ?unix_socket=PATH (PostgreSQL: ?host=FOLDER)")
     return url.set(drivername=drivername)
@@ -87,6 +102,35 @@ def secret(value: object, *, environment: Mapping[str, str], folder: Path) -> st
     return _from_environment(value.text, environment) if value.tag == "!env" else _from_file(value.text, folder)
 
 
+def family_of(url: URL) -> str:
+    """Return the family of servers that a URL's dialect belongs to."""
+    backend = url.get_backend_name()
+    return DIALECTS[backend][0] if backend in DIALECTS else backend
+
+
+def verify(text: str) -> str:
+    """Read how a server's certificate is verified."""
+    if text in ("full", "ca", "none"):
+        return text
+    near = difflib.get_close_matches(text, ("full", "ca", "none"), n=1)
+    raise ValueError(f"must be {VERIFY}, not {shown(text)}{f'; did you mean {near[0]}?' if near else ''}")
+
+
+def check_tls_url(url: URL) -> None:
+    """Raise ValueError when a section of tls contradicts the URL that it stands beside."""
+    family = family_of(url)
+    if family == "mysql":
+        twice = sorted(key for key in url.query if key.startswith("ssl"))
+    else:
+        twice = sorted(_LIBPQ_TLS & url.query.keys()) if family == "postgresql" else []
+    if twice:
+        say = "says" if len(twice) == 1 else "say"
+        raise ValueError(f"says what {' and '.join(twice)} in the url's query {say} too; remove it there")
+    hosts = f"{url.host or ''},{','.join(url.normalized_query.get('host', ()))}".split(",")
+    if family == "postgresql" and any(host.startswith(("/", "@")) for host in hosts):
+        raise ValueError("PostgreSQL has no TLS on a Unix socket, which never leaves the machine; remove the section")
+
+
 def server_name(text: str) -> str:
     """Check the name of a server, which becomes the value of the label ``server``."""
     if not text.strip() or text != text.strip() or len(text) > _LONGEST_NAME:
@@ -94,16 +138,44 @@ def server_name(text: str) -> str:
     return text
 
 
+def switch(text: str) -> bool:
+    """Read true or false, as YAML writes them."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"must be true or false, not {shown(text)}")
+    return text.lower() == "true"
+
+
+def user_id(text: str) -> int:
+    """Read the name or the number of a user of this machine; a number needs no entry in its list of users."""
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise ValueError(f"this machine knows no user {shown(text)}; write a name that it knows, or a number") from None
+
+
 def shown(text: str) -> str:
     """Quote a text for a message; one that is long or looks like a URL may hold a password and is only described."""
     return f"'{text}'" if len(text) <= 60 and "://" not in text else f"this text of {len(text)} characters"
 
 
-def _drivername(given: str) -> str:
+def _load(dialect: str, offers: Offers) -> bool:
+    """Load the family of a dialect that others bring along; return False when there is none to load."""
+    if dialect in DIALECTS or dialect not in offers:
+        return False
+    offers[dialect]()
+    return True
+
+
+def _drivername(given: str, offers: Offers) -> str:
     backend, _, driver = given.partition("+")
-    supported = ", ".join(f"{name}+{ours}" for name, (_, ours) in DIALECTS.items())
+    supported = [*(f"{name}+{ours}" for name, (_, ours) in DIALECTS.items()), *sorted(offers.keys() - DIALECTS)]
     if backend not in DIALECTS:
-        raise ValueError(f"{shown(given)} is not supported; supported are {supported}")
+        near = difflib.get_close_matches(backend, [*DIALECTS, *offers], n=1)
+        more = f"did you mean {near[0]}? Supported are" if near else "supported are"
+        why = _NO_SERVER.get(backend, "")
+        raise ValueError(f"{shown(given)} is not supported{why}; {more} {', '.join(supported)}")
     ours = f"{backend}+{DIALECTS[backend][1]}"
     if driver and given != ours:
         raise ValueError(f"{shown(given)} is not supported; the driver that is used here is {ours}")

@@ -1,25 +1,34 @@
-"""What tests share: an engine on a SQLite file and its page; real servers, started once, with MariaDB's two ways."""
+"""What tests share: an engine on a SQLite file and its page; real servers, started once, the newest ones too."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 import exporter
 from exporter.contained import contained_errors
 from exporter.demo.databases import Database, debian_postgresql_binaries, mariadb, mariadb_available, postgresql
+from newest import MARIADB, MYSQL, Newest, newest
 from pages import Page
 from sites import Launch, Site
 from wires import Line, NewEngine
+from workers import Shop, open_shop
 
-SITES = ("mariadb_site", "mariadb_schema_site", "postgresql_site")
+SITES = ("mariadb_site", "mariadb_schema_site", "mysql_site", "postgresql_site")
+MYSQL_SITES = ("mariadb_site", "mariadb_schema_site", "mariadb_newest_site", "mysql_site")
+NEWEST_SITES = ("mysql_site", "mariadb_newest_site", "postgresql_newest_site")
+
+NOT_RUN = "NOT RUN:"
+"""How the reason of a test begins that is skipped because this machine has none of the newest servers."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,6 +57,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("servers") is not None:
             item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not run for want of a server: one among hundreds of dots would be overlooked."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[-1]) for report in skipped if NOT_RUN in str(report.longrepr))
+    if reasons:
+        terminalreporter.section("NOT RUN", sep="!", red=True, bold=True)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count} tests {reason.partition(NOT_RUN)[2].strip()}", red=True, bold=True)
 
 
 @pytest.fixture
@@ -82,6 +101,18 @@ def new_engine(line: Line) -> Iterator[NewEngine]:
 def engine(new_engine: NewEngine) -> Engine:
     """An engine that nobody has instrumented yet."""
     return new_engine()
+
+
+@pytest.fixture
+def engine_of(new_engine: NewEngine, page: Page) -> Callable[..., Engine]:
+    """Make an instrumented engine with a pool of the class that is asked for."""
+
+    def make(pool_class: type[Pool], **options: Any) -> Engine:
+        engine = new_engine(poolclass=pool_class, **options)
+        exporter.instrument(engine, registry=page.registry)
+        return engine
+
+    return make
 
 
 @pytest.fixture
@@ -147,6 +178,46 @@ def postgresql_site(servers_folder: Path, start_postgresql: Launch) -> Iterator[
         yield _site("postgresql_site", "postgresql", database)
 
 
+@pytest.fixture(scope="session")
+def mysql_site() -> Iterator[Site]:
+    """The newest MySQL."""
+    with _newest(MYSQL) as database:
+        yield _site("mysql_site", "mysql", database)
+
+
+@pytest.fixture(scope="session")
+def mariadb_newest_site() -> Iterator[Site]:
+    """The newest MariaDB, without performance_schema."""
+    with _newest(MARIADB) as database:
+        yield _site("mariadb_newest_site", "mysql", database)
+
+
+@pytest.fixture(scope="session")
+def postgresql_newest_site(servers_folder: Path) -> Iterator[Site]:
+    """The newest PostgreSQL, from the wheel that the demonstration uses."""
+    with postgresql(servers_folder / "postgresql-newest", settings={"listen_addresses": "127.0.0.1,::1"}) as database:
+        yield _site("postgresql_newest_site", "postgresql", database)
+
+
+@pytest.fixture(params=MYSQL_SITES)
+def any_mysql(request: pytest.FixtureRequest) -> Site:
+    """Each MariaDB and MySQL in turn."""
+    return cast("Site", request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=("postgresql_site", "postgresql_newest_site"))
+def any_postgresql(request: pytest.FixtureRequest) -> Site:
+    """Debian's PostgreSQL and the newest in turn."""
+    return cast("Site", request.getfixturevalue(request.param))
+
+
+def _newest(kind: Newest) -> contextlib.AbstractContextManager[Database]:
+    missing = kind.missing()
+    if missing is not None:
+        pytest.skip(f"{NOT_RUN} for want of the newest {kind.name}: {missing}")
+    return newest(kind)
+
+
 def _site(name: str, dialect: str, database: Database) -> Site:
     site = Site(name, dialect, database)
     site.run("CREATE DATABASE orders")
@@ -156,4 +227,17 @@ def _site(name: str, dialect: str, database: Database) -> Site:
 @pytest.fixture(params=SITES)
 def site(request: pytest.FixtureRequest) -> Site:
     """Each of the servers in turn."""
+    return cast("Site", request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def shop(site: Site, tmp_path: Path) -> Iterator[Shop]:
+    """An application of many processes on each of the servers in turn, and its sidecar, scraped all the time."""
+    with open_shop(site, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=NEWEST_SITES)
+def newest_site(request: pytest.FixtureRequest) -> Site:
+    """The newest server of each family in turn."""
     return cast("Site", request.getfixturevalue(request.param))

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from exporter.config import ServerConfig
 from exporter.demo.databases import free_port
-from exporter.records import ServerSnapshot
+from exporter.records import ServerSnapshot, ServerView
 from exporter.sampler import Sampler
 from sites import PASSWORD
 
@@ -38,6 +38,14 @@ def sampled(sampler: Sampler) -> ServerSnapshot:
     assert view.up, view.message
     assert view.snapshot is not None
     return view.snapshot
+
+
+def failed(sampler: Sampler) -> ServerView:
+    """Sample once, badly."""
+    sampler.sample()
+    view = sampler.view()
+    assert not view.up
+    return view
 
 
 def unreachable(**changes: Any) -> ServerConfig:

@@ -100,8 +100,8 @@ class Site:
 
     @property
     def patience(self) -> float:
-        """Return the shortest timeout that the driver can keep, in seconds."""
-        return 1.0 if self.dialect == "mysql" else 2.0
+        """Return a short timeout that all of the drivers keep, in seconds."""
+        return 1.0
 
     def kill(self, session: int) -> None:
         """End a session from the server's side."""

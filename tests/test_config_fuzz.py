@@ -15,6 +15,7 @@ from exporter.config import Config, ConfigError, load
 TEXTS = st.sampled_from(
     (
         *("web", "servers", "url", "password", "interval", "timeout", "pools", "listen", "config_file", "[key]"),
+        *("tls", "ca", "cert", "key", "verify", "full", "none", "config.yaml", ".", "/dev/zero"),
         *("15s", "0s", "1h", "mysql://u@h", "postgresql://u:p@h:x/", "127.0.0.1:1", "", " ", "~", "yes", "0x1F", "{0}"),
     )
 ) | st.text(max_size=8)

@@ -12,7 +12,7 @@ from exporter.config import load
 URLS = "mysql+pymysql://USER@HOST:PORT/ or postgresql+psycopg://USER@HOST:PORT/DATABASE"
 ADDRESS = "write HOST:PORT such as 127.0.0.1:10306, 0.0.0.0:10306 or '[::]:10306'"
 PLAIN = "must not be written out here; write !env NAME or !file PATH"
-SUPPORTED = "is not supported; supported are mysql+pymysql, mariadb+pymysql, postgresql+psycopg"
+SUPPORTED = "supported are mysql+pymysql, mariadb+pymysql, postgresql+psycopg"
 HOLDS_PASSWORD = "holds a password; take it out, and write password: !env NAME under the url"
 NO_URL = f"is no database URL; write {URLS}"
 ESCAPES = ", with @ / and spaces inside a part as %40 %2F %20"
@@ -57,8 +57,9 @@ def test_fault_of_an_address(tmp_path: Path, listen: str, message: str) -> None:
         ("mysql+pymysql://probe@db:0/", "port '0' is not between 1 and 65535"),
         ("mysql+pymysql://probe@db:70000/", "port '70000' is not between 1 and 65535"),
         ("mysql+pymysql://probe@/", f"names no host; write {URLS}, or ?unix_socket=PATH (PostgreSQL: ?host=FOLDER)"),
-        ("sqlite:///file.db", f"'sqlite' {SUPPORTED}"),
-        ("postgres://probe@db/", f"'postgres' {SUPPORTED}"),
+        ("sqlite:///file.db", f"'sqlite' is not supported (it is a file, and has no sessions to look at); {SUPPORTED}"),
+        ("oracle://probe@db/", f"'oracle' is not supported; {SUPPORTED}"),
+        ("postgres://probe@db/", f"'postgres' is not supported; did you mean postgresql? S{SUPPORTED[1:]}"),
         (
             "mysql+mysqldb://probe@db/",
             "'mysql+mysqldb' is not supported; the driver that is used here is mysql+pymysql",

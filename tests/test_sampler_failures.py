@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -74,16 +76,6 @@ def test_unknown_database(site: Site) -> None:
 
 
 @pytest.mark.servers
-def test_missing_privilege(site: Site) -> None:
-    """An account that may not look at others is told what to grant, instead of a part being shown as the whole."""
-    with sampling(site.server(site.new_account())) as sampler:
-        sampler.sample()
-        view = sampler.view()
-    assert (view.up, view.reason, view.snapshot) == (False, "privilege", None)
-    assert "GRANT" in view.message
-
-
-@pytest.mark.servers
 @pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
 def test_stop_and_restart(dialect: str, servers_folder: Path, request: pytest.FixtureRequest) -> None:
     """A server that is stopped is down by reason connect, and up with the first sample after its return."""
@@ -126,14 +118,44 @@ def test_nobody_there() -> None:
 def test_old_snapshot_is_withheld(postgresql_site: Site) -> None:
     """A snapshot is shown for three intervals and then withheld; when it was taken stays known."""
     now = [1000.0]
-    sampler = Sampler(postgresql_site.server(interval=10.0), ids=no_ids, clock=lambda: now[0])
+    sampler = Sampler(postgresql_site.server(interval=10.0), ids=no_ids, clock=lambda: 1.7e9, steadily=lambda: now[0])
     sampler.sample()
     sampler.close()
     now[0] = 1030.0
     assert sampler.view().snapshot is not None
     now[0] = 1030.1
     assert sampler.view().snapshot is None
-    assert sampler.view().sampled_at == 1000.0
+    assert sampler.view().sampled_at == 1.7e9
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_time_of_day_is_set(site: Site, hours: int) -> None:
+    """A clock that jumps withholds nothing that is fresh, and lets nothing that is old pass for it."""
+    clock, now = [1.7e9], [1000.0]
+    sampler = Sampler(site.server(interval=10.0), ids=no_ids, clock=lambda: clock[0], steadily=lambda: now[0])
+    with contextlib.closing(sampler):
+        first = sampled(sampler)
+        clock[0] += hours * 3600
+        now[0] += 10.0
+        assert sampler.view().snapshot == first
+        second = sampled(sampler)
+        assert (second.ended, sampler.view().earlier, sampler.view().sampled_at) == (clock[0], first, clock[0])
+        clock[0] -= hours * 3600
+        now[0] += 30.1
+        assert (sampler.view().snapshot, sampler.view().earlier) == (None, None)
+
+
+@pytest.mark.servers
+def test_slow_samples_double_the_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A sample that takes more than a tenth of the interval doubles it, which is logged once."""
+    caplog.set_level(logging.INFO, "exporter.sampler")
+    with sampling(site.server(interval=1e-4)) as sampler:
+        sampled(sampler)
+        assert sampler.view().interval == 2e-4
+        [said] = [record.getMessage() for record in caplog.records if record.name == "exporter.sampler"]
+    assert said.startswith("server orders: a sample took 0.")
+    assert said.endswith(" s, more than a 10th of the 0.0001 s between samples; sampling every 0.0002 s now")
 
 
 @pytest.mark.servers
@@ -158,7 +180,7 @@ def test_one_at_a_time() -> None:
         released.wait(30)
         return frozenset()
 
-    sampler = Sampler(unreachable(timeout=5.0), ids=ids, clock=lambda: now[0])
+    sampler = Sampler(unreachable(timeout=5.0), ids=ids, steadily=lambda: now[0])
     first = threading.Thread(target=sampler.sample)
     first.start()
     try:
@@ -184,6 +206,23 @@ def test_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     assert sampler.view().reason == "other"
     assert sampler.view().errors["other"] == 1
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "p@ss/w rd'\\"])
+def test_a_traceback_shows_no_password(password: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a traceback is logged, the password is crossed out of it, however it is written there."""
+    url = unreachable().url.set(password=password)
+
+    def ids() -> frozenset[int]:
+        raise ValueError(f"{password} {quote_plus(password)} {password!r} {url.render_as_string(hide_password=False)}")
+
+    sampler = Sampler(unreachable(url=url), ids=ids)
+    sampler.sample()
+    assert "ValueError: *** *** " in caplog.text
+    for text in (caplog.text, sampler.view().message):
+        assert not {password, quote_plus(password), quote(password)} & set(re.split(r"[ :@\n']", text))
+        assert "ss/w" not in text
+        assert "ss%2Fw" not in text
 
 
 @pytest.mark.servers

@@ -1,4 +1,4 @@
-"""What is particular to MySQL and MariaDB: two sources, their grants, and who is no client there."""
+"""What is particular to MySQL and MariaDB: who is a client there, their limits, and manners."""
 
 from __future__ import annotations
 
@@ -6,77 +6,45 @@ import contextlib
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from exporter.demo.databases import mariadb
 from exporter.sampler import Sampler
-from exporter.servers.mysql import SESSIONS, reason
 from samplers import no_ids, sampled, sampling
-from sites import PASSWORD, Site, counts, sessions_of
+from sites import Site, counts, sessions_of
 from waiting import eventually
 
 pytestmark = pytest.mark.servers
 
-MANY = "information_schema.collations"
-THREADS_GRANT = "GRANT SELECT ON performance_schema.threads TO {}"
 PROCESS_GRANT = "GRANT PROCESS ON *.* TO {}"
+THREADS_GRANT = "GRANT SELECT ON performance_schema.threads TO {}"
 
 
-def test_source_follows_performance_schema(mariadb_site: Site, mariadb_schema_site: Site) -> None:
-    """The threads are asked where performance_schema is on, else the process list."""
-    with sampling(mariadb_site.server()) as without, sampling(mariadb_schema_site.server()) as with_schema:
-        assert sampled(without).source == "information_schema.processlist"
-        assert sampled(with_schema).source == "performance_schema.threads"
-
-
-def test_what_the_server_is(mariadb_site: Site) -> None:
+def test_what_the_server_is(any_mysql: Site) -> None:
     """MariaDB is told from MySQL, in the version's own words."""
-    with sampling(mariadb_site.server()) as sampler:
+    with sampling(any_mysql.server()) as sampler:
         snapshot = sampled(sampler)
-    assert snapshot.dialect == "mariadb"
-    assert re.match(r"\d+\.\d+\.\d+-MariaDB", snapshot.version)
+    assert re.match(r"\d+\.\d+\.\d+", snapshot.version)
+    assert ("MariaDB" in snapshot.version) == (snapshot.dialect == "mariadb") == ("mariadb" in any_mysql.name)
 
 
-@pytest.mark.parametrize(
-    ("grant", "source"),
-    [(THREADS_GRANT, "performance_schema.threads"), (PROCESS_GRANT, "information_schema.processlist")],
-)
-def test_either_grant_is_enough(mariadb_schema_site: Site, grant: str, source: str) -> None:
-    """With performance_schema, the right to read threads alone shows everyone, and so does PROCESS alone."""
-    account = mariadb_schema_site.new_account()
-    sampler_account = mariadb_schema_site.new_account(grant)
-    with mariadb_schema_site.pool(account, 2), sampling(mariadb_schema_site.server(sampler_account)) as sampler:
-        snapshot = sampled(sampler)
-    assert snapshot.source == source
-    assert counts(snapshot, account) == {("orders", "127.0.0.1", "sleeping"): 2}
-
-
-def test_transactions_need_process(mariadb_schema_site: Site) -> None:
-    """Without PROCESS a session in a transaction is plainly sleeping: the server does not tell."""
-    site = mariadb_schema_site
-    account = site.new_account()
-    site.run(f"CREATE TABLE orders.{account} (id INT) ENGINE=InnoDB")
-    with site.pool(account, 1) as (engine, _), engine.connect() as connection:
-        connection.exec_driver_sql(f"INSERT INTO orders.{account} VALUES (1)")
-        with sampling(site.server()) as sighted:
-            held = {("orders", "127.0.0.1", "sleeping_in_transaction"): 1}
-            eventually(lambda: counts(sampled(sighted), account) == held)
-        with sampling(site.server(site.new_account(THREADS_GRANT))) as sampler:
-            assert counts(sampled(sampler), account) == {("orders", "127.0.0.1", "sleeping"): 1}
-
-
-@pytest.mark.parametrize("fixture", ["mariadb_site", "mariadb_schema_site"])
-def test_not_logged_in(fixture: str, request: pytest.FixtureRequest) -> None:
-    """A socket that has not logged in is no client session."""
-    site: Site = request.getfixturevalue(fixture)
+def test_not_logged_in(any_mysql: Site) -> None:
+    """A socket that has not logged in is no client session, and neither is the server's own scheduler."""
+    site = any_mysql
     with sampling(site.server()) as sampler:
         before = eventually(lambda: _settled(sampler))
-        with socket.create_connection(("127.0.0.1", site.database.url.port or 0)) as silent:
-            silent.recv(1)
-            after = sampled(sampler)
+        site.run("SET GLOBAL event_scheduler = ON")
+        try:
+            with socket.create_connection(("127.0.0.1", site.database.url.port or 0)) as silent:
+                silent.recv(1)
+                after = sampled(sampler)
+        finally:
+            site.run("SET GLOBAL event_scheduler = OFF")
     assert after.connections == before
     assert not {"", "unauthenticated user", "event_scheduler", "system user"} & {group.user for group in after.groups}
 
@@ -87,10 +55,9 @@ def _settled(sampler: Sampler) -> int:
     return second if first == second == 1 else 0
 
 
-@pytest.mark.parametrize("fixture", ["mariadb_site", "mariadb_schema_site"])
-def test_client_on_a_socket(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_client_on_a_socket(any_mysql: Site) -> None:
     """A client on the Unix socket is localhost, and a sampler can look from there."""
-    site: Site = request.getfixturevalue(fixture)
+    site = any_mysql
     account = site.new_account()
     path = str(site.database.folder / "mariadb.sock")
     engine = create_engine(site.url(account, unix_socket=path), poolclass=NullPool)
@@ -98,91 +65,130 @@ def test_client_on_a_socket(fixture: str, request: pytest.FixtureRequest) -> Non
         assert counts(sampled(sampler), account) == {("orders", "localhost", "sleeping"): 1}
 
 
-@pytest.mark.parametrize(
-    ("host", "client"),
-    [
-        ("127.0.0.1:49596", "127.0.0.1"),
-        ("::1:49596", "::1"),
-        ("localhost", "localhost"),
-        ("db.example:1", "db.example"),
-    ],
-)
-def test_port_is_cut_off(mariadb_site: Site, host: str, client: str) -> None:
-    """The process list's host loses its port, and an IPv6 address keeps its colons."""
-    source = f"(SELECT 1 AS id, 'u' AS user, 'd' AS db, '{host}' AS host, 'Sleep' AS command, 0 AS time) AS one"
-    statement = SESSIONS["information_schema.processlist"].replace("information_schema.processlist", source)
-    [row] = mariadb_site.run(statement)
-    assert row.place == client
-
-
-def test_limits_and_timeouts(mariadb_site: Site) -> None:
-    """The limit and the timeouts are those that a new session gets; those that are off are absent."""
-    with sampling(mariadb_site.server()) as sampler:
+def test_limits_and_timeouts(any_mysql: Site) -> None:
+    """The limit and the timeouts are those that a new session gets, not our own; those that are off are absent."""
+    site = any_mysql
+    with sampling(site.server()) as sampler:
         before = sampled(sampler)
         assert before.connections_max == 151
         assert before.idle_timeouts == {"wait_timeout": 28800.0, "interactive_timeout": 28800.0}
-        mariadb_site.run("SET GLOBAL idle_transaction_timeout = 3600", "SET GLOBAL max_connections = 99")
+        site.run("SET GLOBAL wait_timeout = 3600", "SET GLOBAL max_connections = 99")
         try:
             after = sampled(sampler)
         finally:
-            mariadb_site.run("SET GLOBAL idle_transaction_timeout = 0", "SET GLOBAL max_connections = 151")
+            site.run("SET GLOBAL wait_timeout = 28800", "SET GLOBAL max_connections = 151")
     assert after.connections_max == 99
-    assert after.idle_timeouts["idle_transaction_timeout"] == 3600.0
+    assert after.idle_timeouts["wait_timeout"] == 3600.0
 
 
-def test_outlives_the_servers_wait_timeout(mariadb_site: Site) -> None:
+def test_lower_limit_of_each_user(mysql_site: Site) -> None:
+    """Where each user may have fewer connections than the server, that is the limit."""
+    with sampling(mysql_site.server()) as sampler:
+        mysql_site.run("SET GLOBAL max_user_connections = 77")
+        try:
+            assert sampled(sampler).connections_max == 77
+            mysql_site.run("SET GLOBAL max_user_connections = 777")
+            assert sampled(sampler).connections_max == 151
+        finally:
+            mysql_site.run("SET GLOBAL max_user_connections = 0")
+
+
+def test_lower_limit_of_each_user_of_mariadb(tmp_path: Path) -> None:
+    """The same on MariaDB, which has such a limit from its start or never."""
+    with mariadb(tmp_path / "mariadb", settings={"max-user-connections": "77"}) as database:
+        site = Site("private", "mysql", database)
+        site.run("CREATE DATABASE orders")
+        with sampling(site.server()) as sampler:
+            assert sampled(sampler).connections_max == 77
+
+
+def test_timeouts_of_transactions(mariadb_site: Site) -> None:
+    """MariaDB ends idle transactions too, where it is told to."""
+    with sampling(mariadb_site.server()) as sampler:
+        mariadb_site.run("SET GLOBAL idle_transaction_timeout = 3600")
+        try:
+            assert sampled(sampler).idle_timeouts["idle_transaction_timeout"] == 3600.0
+        finally:
+            mariadb_site.run("SET GLOBAL idle_transaction_timeout = 0")
+
+
+def test_aborted(any_mysql: Site) -> None:
+    """Logins that fail and clients that leave without a word are counted, each for itself."""
+    site, account = any_mysql, any_mysql.new_account()
+    # MySQL is asked once a minute on one connection.
+    with sampling(site.server()) as sampler:
+        before = sampled(sampler).aborted
+    engine = create_engine(site.url(account), poolclass=NullPool)
+    with engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        driver._force_close()  # type: ignore[union-attr]  # noqa: SLF001  without a goodbye
+        connection.invalidate()
+    with pytest.raises(DBAPIError):
+        create_engine(site.url(account).set(password="wrong"), poolclass=NullPool).connect()
+
+    def after() -> bool:
+        with sampling(site.server()) as sampler:
+            found = sampled(sampler).aborted
+        return found["client"] > before["client"] and found["connect"] > before["connect"]
+
+    eventually(after)
+
+
+def test_aborted_is_kept_for_a_minute(mysql_site: Site) -> None:
+    """MySQL adds up all its threads to tell its status, so one connection asks once a minute."""
+    with sampling(mysql_site.server()) as sampler:
+        before = sampled(sampler).aborted
+        with pytest.raises(DBAPIError):
+            create_engine(mysql_site.url("nobody"), poolclass=NullPool).connect()
+        assert sampled(sampler).aborted == before
+
+
+def test_outlives_the_servers_wait_timeout(any_mysql: Site) -> None:
     """A wait_timeout shorter than the interval ends idle clients, but not the sampler's own connection."""
-    account, looker = mariadb_site.new_account(), mariadb_site.sampler_account()
-    mariadb_site.run("SET GLOBAL wait_timeout = 1")
+    account, looker = any_mysql.new_account(), any_mysql.sampler_account()
+    any_mysql.run("SET GLOBAL wait_timeout = 1")
     try:
-        with sampling(mariadb_site.server(looker)) as sampler, mariadb_site.pool(account, 1):
+        with sampling(any_mysql.server(looker)) as sampler, any_mysql.pool(account, 1):
             assert sampled(sampler).idle_timeouts["wait_timeout"] == 1.0
-            kept = sessions_of(mariadb_site, looker)
-            eventually(lambda: not sessions_of(mariadb_site, account), every=0.2)
-            assert sessions_of(mariadb_site, looker) == kept
+            kept = sessions_of(any_mysql, looker)
+            eventually(lambda: not sessions_of(any_mysql, account), every=0.2)
+            assert sessions_of(any_mysql, looker) == kept
     finally:
-        mariadb_site.run("SET GLOBAL wait_timeout = 28800")
+        any_mysql.run("SET GLOBAL wait_timeout = 28800")
 
 
-def test_too_many_connections(mariadb_site: Site) -> None:
-    """A server that is full, or an account that is, is a failure to connect."""
-    account = mariadb_site.new_account(PROCESS_GRANT, "ALTER USER {} WITH MAX_USER_CONNECTIONS 1")
-    with mariadb_site.pool(account, 1), sampling(mariadb_site.server(account)) as sampler:
-        sampler.sample()
-        assert sampler.view().reason == "connect"
-
-
-def test_polite(mariadb_schema_site: Site) -> None:
+@pytest.mark.parametrize("fixture", ["mariadb_schema_site", "mysql_site"])
+def test_polite(fixture: str, request: pytest.FixtureRequest) -> None:
     """The session has a name that a DBA can read, writes nothing, and cannot ask for long."""
-    account = mariadb_schema_site.sampler_account()
-    with sampling(mariadb_schema_site.server(account)) as sampler:
+    site: Site = request.getfixturevalue(fixture)
+    account = site.sampler_account()
+    with sampling(site.server(account)) as sampler:
         sampled(sampler)
-        [id_] = sessions_of(mariadb_schema_site, account)
+        [id_] = sessions_of(site, account)
         attributes = "performance_schema.session_connect_attrs"
-        [(name,)] = mariadb_schema_site.run(
+        [(name,)] = site.run(
             f"SELECT attr_value FROM {attributes} WHERE processlist_id = {id_} AND attr_name = 'program_name'"
         )
     assert name == "pool_exporter"
 
 
-def test_no_such_socket(mariadb_site: Site, tmp_path: Path) -> None:
-    """A Unix socket that is not there is a failure to connect, named by its path."""
-    path = str(tmp_path / "nobody.sock")
-    with sampling(mariadb_site.server(url=mariadb_site.url("nobody", unix_socket=path))) as sampler:
-        sampler.sample()
-        view = sampler.view()
-    assert view.reason == "connect"
-    assert path in view.message
+@pytest.mark.parametrize("grants", [(PROCESS_GRANT, THREADS_GRANT), (PROCESS_GRANT,), (THREADS_GRANT,), ()])
+def test_no_warnings(any_mysql: Site, grants: tuple[str, ...]) -> None:
+    """Nothing that is asked is deprecated, cut off or converted, whatever the account may see: no log fills up."""
+    warned: list[str] = []
 
+    def note(_connection: object, cursor: Any, statement: str, *_more: object) -> None:
+        if cursor.warning_count:
+            warned.append(statement)
 
-def test_unknown_option(mariadb_site: Site) -> None:
-    """A URL with an option that the driver does not know is a failure of its own kind, named in the message."""
-    with sampling(mariadb_site.server(url=mariadb_site.url("nobody", colour="blue"))) as sampler:
-        sampler.sample()
-        view = sampler.view()
-    assert view.reason == "other"
-    assert "colour" in view.message
-    assert PASSWORD not in view.message
+    account = any_mysql.new_account(*grants)
+    event.listen(Engine, "after_cursor_execute", note)
+    try:
+        with any_mysql.pool(account, 1), sampling(any_mysql.server(account)) as sampler:
+            sampled(sampler)
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
+    assert warned == []
 
 
 def test_sampler_under_another_name(mariadb_site: Site) -> None:
@@ -192,24 +198,3 @@ def test_sampler_under_another_name(mariadb_site: Site) -> None:
         Sampler(mariadb_site.server(url=server.url.set(drivername="mariadb+pymysql")), ids=no_ids)
     ) as sampler:
         assert sampled(sampler).dialect == "mariadb"
-
-
-@pytest.mark.parametrize(
-    ("statement", "expected"),
-    [
-        (
-            f"SET STATEMENT max_statement_time = 0.02 FOR SELECT COUNT(*) FROM {MANY} a, {MANY} b, {MANY} c, {MANY} d",
-            "timeout",
-        ),
-        ("SELECT * FROM mysql.user", "privilege"),
-        ("SELECT nonsense", "query"),
-        ("KILL CONNECTION_ID()", "connect"),
-    ],
-)
-def test_reasons(mariadb_site: Site, statement: str, expected: str) -> None:
-    """What the server says by its codes is put into our words."""
-    engine = create_engine(mariadb_site.url(mariadb_site.new_account()), poolclass=NullPool)
-    with engine.connect() as connection:
-        with pytest.raises(DBAPIError) as refused:
-            connection.exec_driver_sql(statement)
-        assert reason(refused.value) == expected

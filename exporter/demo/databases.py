@@ -118,7 +118,7 @@ def postgresql(
     # SIGINT is the shutdown that does not wait for clients to leave. An orphan gets SIGQUIT: it cleans up its shared
     # memory, which SIGKILL would leave behind.
     program = Program(command, folder, stop=signal.SIGINT, orphaned=signal.SIGQUIT, account=account)
-    with _serving(program, URL.create("postgresql+psycopg", "postgres", password, "127.0.0.1", port, "postgres")) as up:
+    with serving(program, URL.create("postgresql+psycopg", "postgres", password, "127.0.0.1", port, "postgres")) as up:
         yield up
 
 
@@ -142,12 +142,13 @@ def mariadb(folder: Path, *, settings: Mapping[str, str] = NO_SETTINGS, port: in
     chosen = {**MARIADB_SETTINGS, **places, "init-file": _administrator(folder, password), "port": port, **settings}
     command = [server, *command, *(f"--{name}={value}" for name, value in chosen.items())]
     program = Program(command, folder, stop=signal.SIGTERM, orphaned=signal.SIGKILL)
-    with _serving(program, URL.create("mysql+pymysql", "administrator", password, "127.0.0.1", port)) as up:
+    with serving(program, URL.create("mysql+pymysql", "administrator", password, "127.0.0.1", port)) as up:
         yield up
 
 
 @contextlib.contextmanager
-def _serving(program: Program, url: URL) -> Iterator[Database]:
+def serving(program: Program, url: URL) -> Iterator[Database]:
+    """Run a server's program while the body runs, which begins when the administrator's ``url`` can log in."""
     limits = {"connect_timeout": 5} if url.get_backend_name() == "postgresql" else {"read_timeout": 5.0}
     engine = create_engine(url, poolclass=NullPool, connect_args=limits)
     deadline = time.monotonic() + LOGIN_SECONDS

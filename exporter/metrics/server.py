@@ -63,6 +63,13 @@ SERVER: Table[ServerView] = Table(
             labels=("user", "database"),
         ),
         Metric(
+            "sqlalchemy_server_transaction_longest_seconds",
+            "gauge",
+            "Age of the oldest transaction that a sleeping session holds open, sampled.",
+            _sampled(lambda snapshot: [((row.user, row.database), row.longest) for row in snapshot.transactions]),
+            labels=("user", "database"),
+        ),
+        Metric(
             "sqlalchemy_server_stale_sessions",
             "gauge",
             "Sessions asleep for longer than the server's stale_after, sampled.",
@@ -84,9 +91,28 @@ SERVER: Table[ServerView] = Table(
         Metric(
             "sqlalchemy_server_idle_timeout_seconds",
             "gauge",
-            "After how long the server ends an idle session, by its setting; absent where it has none or it is off.",
+            "After how long the server ends an idle session: the shortest that pools' sessions get; absent where off.",
             _sampled(lambda snapshot: [((name,), seconds) for name, seconds in snapshot.idle_timeouts.items()]),
             labels=("timeout",),
+        ),
+        Metric(
+            "sqlalchemy_server_aborted",
+            "counter",
+            "Sessions that ended without a goodbye (client) and failed logins (connect); absent where not counted.",
+            _sampled(lambda snapshot: [((kind,), count) for kind, count in snapshot.aborted.items()]),
+            labels=("kind",),
+        ),
+        Metric(
+            "sqlalchemy_server_sessions_hidden",
+            "gauge",
+            "Sessions that exist but that the sampler may not see, sampled; absent when that cannot be told.",
+            one(lambda view: view.hidden),
+        ),
+        Metric(
+            "sqlalchemy_server_sample_interval_seconds",
+            "gauge",
+            "How often the server is sampled now: the configured interval, or longer while samples take too long.",
+            one(lambda view: view.interval),
         ),
         Metric(
             "sqlalchemy_server_sample_seconds",

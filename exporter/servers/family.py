@@ -12,24 +12,36 @@ from sqlalchemy.exc import DBAPIError
 from exporter.labels import SampleErrorReason
 from exporter.records import ServerSnapshot
 from exporter.servers.wire import Wire
+from exporter.tls import Tls
 
 PROGRAM_NAME = "pool_exporter"
 """What a sampler's connection is called on the server, so that a DBA can read it and its sisters leave it out."""
 
 
 class SampleError(Exception):
-    """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets."""
+    """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets.
 
-    def __init__(self, reason: SampleErrorReason, message: str) -> None:
+    ``hidden`` is how many sessions exist that the sampler may not see, where that is why and they can be counted.
+    """
+
+    def __init__(self, reason: SampleErrorReason, message: str, *, hidden: int | None = None) -> None:
         super().__init__(message)
         self.reason: SampleErrorReason = reason
+        self.hidden = hidden
+
+
+class Outdated(Exception):  # noqa: N818  it is no error: a new connection puts it right
+    """What a sampler's account may see has changed since it logged in: it is to be asked again, on a new connection."""
 
 
 class Family(Protocol):
     """The questions to one kind of server; each module of a family has these four functions."""
 
-    def engine(self, url: URL, *, timeout: float, wire: Wire) -> Engine:
-        """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one."""
+    def engine(self, url: URL, *, timeout: float, wire: Wire, tls: Tls | None) -> Engine:
+        """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one.
+
+        With ``tls`` it must talk to nobody without it; raise SampleError where that cannot be had.
+        """
         ...
 
     def prepare(self, connection: Connection, *, timeout: float) -> None:
@@ -39,7 +51,7 @@ class Family(Protocol):
     def sample(
         self, connection: Connection, *, asked: AbstractSet[int], stale_after: float, clock: Callable[[], float]
     ) -> ServerSnapshot:
-        """Look at all sessions once."""
+        """Look at all sessions once; raise Outdated where a new connection would see more."""
         ...
 
     def reason(self, error: DBAPIError) -> SampleErrorReason:

@@ -3,125 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
 
-import pymysql
-from sqlalchemy import bindparam, create_engine, event, text
-from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.engine import Connection
 
-from exporter.buckets import SLEEP_BUCKETS
-from exporter.labels import SampleErrorReason, SessionState
-from exporter.records import ServerSnapshot, Session
-from exporter.servers.family import PROGRAM_NAME, SampleError
-from exporter.servers.rows import Client, Row, group, sleepers
-from exporter.servers.wire import Wire, dial
+from exporter.records import HeldTransaction, ServerSnapshot, Session
+from exporter.servers.family import Outdated, SampleError
+from exporter.servers.mysql_login import engine, is_mariadb, reason
+from exporter.servers.mysql_rights import (
+    ABORTED,
+    CONNECTED,
+    LOST,
+    TRANSACTIONS,
+    Rights,
+    counted,
+    grants,
+    rights,
+    samplers,
+    status,
+)
+from exporter.servers.mysql_sessions import THREADS, Found, Question, sessions
+from exporter.servers.rows import group, sleepers
 
-THREADS = "performance_schema.threads"
-PROCESSLIST = "information_schema.processlist"
-
-# Reading threads takes no lock that new connections wait for, so it comes first. The process list has the client's port
-# behind the last colon of its host, also for IPv6 addresses, which are not in brackets.
-SESSIONS = {
-    THREADS: """
-        SELECT processlist_id AS id, processlist_user AS who, COALESCE(processlist_db, '') AS whence,
-            COALESCE(processlist_host, '') AS place, processlist_command AS doing,
-            COALESCE(processlist_time, 0) AS seconds
-        FROM performance_schema.threads WHERE type = 'FOREGROUND' AND processlist_user IS NOT NULL""",
-    PROCESSLIST: """
-        SELECT id, user AS who, COALESCE(db, '') AS whence,
-            LEFT(host, CHAR_LENGTH(host) - IF(LOCATE(':', host), CHAR_LENGTH(SUBSTRING_INDEX(host, ':', -1)) + 1, 0))
-            AS place, command AS doing, COALESCE(time, 0) AS seconds
-        FROM information_schema.processlist""",
-}
-
-# Not clients: the server's own threads, its replicas, and sockets that have not logged in yet.
-CLIENTS = """
-    who NOT IN ('system user', 'event_scheduler', 'unauthenticated user') AND doing NOT IN (
-        'Daemon', 'Binlog Dump', 'Binlog Dump GTID', 'Table Dump', 'Register Slave', 'Connect Out',
-        'Slave_IO', 'Slave_SQL', 'Slave_worker')"""
-
-# Seconds are whole and cut off, so those up to a bound are those below the next whole number. The aliases are the names
-# of no column, for ONLY_FULL_GROUP_BY.
-GROUPED = """
-SELECT who, whence, place, doing, id IN :samplers AS ours,
-    IF(doing = 'Sleep', INTERVAL(seconds, {bounds}), 0) AS bucket,
-    COUNT(*), SUM(seconds), MAX(seconds), SUM(seconds > :stale_after)
-FROM ({sessions}) AS client WHERE {clients}
-GROUP BY who, whence, place, doing, ours, bucket"""
-
-BY_ID = """
-SELECT id, who, whence, place, doing, seconds FROM ({sessions}) AS client WHERE {clients} AND id IN :ids"""
-
-SAMPLERS = """
-SELECT processlist_id FROM performance_schema.session_account_connect_attrs
-WHERE attr_name = 'program_name' AND attr_value = :program_name"""
-
-THREADS_PROBE = "SELECT 1 FROM performance_schema.threads LIMIT 1"
-SAMPLERS_PROBE = "SELECT 1 FROM performance_schema.session_account_connect_attrs LIMIT 1"
-
-TRANSACTIONS = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx"
+__all__ = ["engine", "prepare", "reason", "sample"]
 
 TIMEOUTS = ("wait_timeout", "interactive_timeout")
 MARIADB_TIMEOUTS = ("idle_transaction_timeout", "idle_write_transaction_timeout", "idle_readonly_transaction_timeout")
 
-# Whatever else a session does that does not sleep, a client has asked for.
-OTHER = frozenset({"Connect", "Debug", "Delayed insert", "Error", "Killed", "Shutdown", "Time"})
-
-REASONS: Mapping[int, SampleErrorReason] = {
-    **dict.fromkeys((1044, 1045, 1049, 1130, 1251, 1275, 1524, 1698, 1820, 1862, 2059, 2061, 3118, 3955, 4151), "auth"),
-    **dict.fromkeys((1142, 1143, 1227, 1370), "privilege"),
-    **dict.fromkeys((1205, 1969, 3024), "timeout"),
-    **dict.fromkeys((1040, 1053, 1129, 1152, 1184, 1203, 1226, 1927, 4031), "connect"),
-}
+NO_ROOM = "performance_schema has no room for all threads; raise performance_schema_max_thread_instances"
 
 _DAY = 86400
 
 
-def engine(url: URL, *, timeout: float, wire: Wire) -> Engine:
-    """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one."""
-    # connect_timeout alone does not end the wait for a server that accepts and then stays silent.
-    limits = {"connect_timeout": timeout, "read_timeout": timeout, "write_timeout": timeout}
-    wanted = {**limits, "program_name": PROGRAM_NAME}
-    made = create_engine(
-        url.set(drivername=f"{url.get_backend_name()}+pymysql"),
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-        # What the URL asks for goes before what we do.
-        connect_args={name: value for name, value in wanted.items() if name not in url.query},
-    )
-
-    @event.listens_for(made, "do_connect")
-    def connect(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> object:
-        return _connect(options, wire)
-
-    return made
-
-
 def prepare(connection: Connection, *, timeout: float) -> None:
     """Set the session's limits and choose what to ask, once for each new connection."""
-    mariadb = _is_mariadb(connection)
-    longest = f"max_statement_time = {timeout}" if mariadb else f"max_execution_time = {math.ceil(timeout * 1000)}"
+    longest = (
+        f"max_statement_time = {timeout}"
+        if is_mariadb(connection)
+        else f"max_execution_time = {math.ceil(timeout * 1000)}"
+    )
     connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
-    # The server's wait_timeout may be shorter than our interval: it is meant for others.
+    # The server's wait_timeout may be shorter than our interval: it is meant for others. In UTC no hour comes twice.
     connection.exec_driver_sql(
-        f"SET SESSION {longest}, lock_wait_timeout = {math.ceil(timeout)}, wait_timeout = {_DAY}"
+        f"SET SESSION {longest}, lock_wait_timeout = {math.ceil(timeout)}, wait_timeout = {_DAY}, time_zone = '+00:00'"
     )
-    schema = bool(connection.exec_driver_sql("SELECT @@performance_schema").scalar_one())
-    by_threads = schema and _may(connection, THREADS_PROBE)
-    transactions = _may(connection, TRANSACTIONS)
-    if not by_threads and not transactions:
-        # The transactions need PROCESS, as the process list does: but that one would show us our own sessions only,
-        # without a word.
-        raise SampleError("privilege", "may not see the sessions of others; GRANT PROCESS ON *.* TO this account")
-    connection.info.update(
-        source=THREADS if by_threads else PROCESSLIST,
-        transactions=transactions,
-        samplers=schema and _may(connection, SAMPLERS_PROBE),
-    )
+    connection.info["rights"] = rights(connection)
 
 
 def sample(
@@ -129,112 +56,76 @@ def sample(
 ) -> ServerSnapshot:
     """Look at all sessions once."""
     began = clock()
-    source: str = connection.info["source"]
-    timeouts = (*TIMEOUTS, *(MARIADB_TIMEOUTS if _is_mariadb(connection) else ()))
-    globals_ = ", ".join(f"@@GLOBAL.{name}" for name in ("version", "max_connections", *timeouts))
-    own, version, limit, *seconds = connection.exec_driver_sql(f"SELECT CONNECTION_ID(), {globals_}").one()
-    rows = _rows(connection, _samplers(connection) | {own}, stale_after)
-    transactions = _transactions(connection)
-    named = _by_id(connection, asked | transactions)
-    holding = [client for id_, (client, doing, _) in named.items() if id_ in transactions and doing == "Sleep"]
-    clients = [row for row in rows if not row.ours]
+    allowed: Rights = connection.info["rights"]
+    if allowed.advice is not None and grants(connection) != allowed.grants:
+        raise Outdated
+    version, limit, idle_timeouts = _settings(connection)
+    held = _transactions(connection) if allowed.transactions else {}
+    question = Question(asked, samplers(connection, known=allowed.sisters), held, stale_after)
+    found = sessions(connection, allowed.source, question)
+    counts = counted(connection)
+    visible = sum(some.row.count for some in found if some.logged_in)
+    hidden, advice = _hidden(connection, allowed, visible, lost=bool(counts.get(LOST)))
+    clients = [some for some in found if some.is_client and not some.row.ours]
+    if hidden and not clients:
+        raise SampleError("privilege", advice or "", hidden=hidden)
+    rows = [some.row for some in clients]
+    named = {some.id: some for some in clients if some.id in asked}
     return ServerSnapshot(
-        dialect="mariadb" if _is_mariadb(connection) else "mysql",
+        dialect="mariadb" if is_mariadb(connection) else "mysql",
         version=version,
-        source=source,
+        source=allowed.source.table,
         began=began,
         ended=clock(),
-        groups=group(clients, in_transaction=holding),
-        sleepers=sleepers(clients),
-        connections=sum(row.count for row in rows),
+        groups=group(rows),
+        sleepers=sleepers(rows),
+        connections=visible + hidden,
         connections_max=limit,
-        idle_timeouts={name: float(value) for name, value in zip(timeouts, seconds, strict=True) if value > 0},
-        asked=frozenset(asked),
-        sessions={
-            id_: Session(_state(doing, in_transaction=id_ in transactions), slept)
-            for id_, (_, doing, slept) in named.items()
-            if id_ in asked
-        },
+        idle_timeouts=idle_timeouts,
+        asked=frozenset(named.keys() if hidden else asked),
+        sessions={id_: Session(some.row.state, some.row.longest, some.row.client[:2]) for id_, some in named.items()},
+        transactions=_held(clients, held),
+        aborted={kind: counts[name] for kind, name in ABORTED.items() if name in counts},
+        hidden=hidden,
+        advice=advice,
     )
 
 
-def reason(error: DBAPIError) -> SampleErrorReason:
-    """Tell what kind of failure a driver's error is."""
-    code = _code(error)
-    if code in REASONS:
-        return REASONS[code]
-    # The server's own begin at 1000; those of a client that has lost it are 0 in PyMySQL, else 2000 and above.
-    return "connect" if code < 1000 or 2000 <= code < 3000 else "query"
+def _settings(connection: Connection) -> tuple[str, int, dict[str, float]]:
+    """Return the version, how many connections the server allows, and the timeouts that new sessions get."""
+    timeouts = (*TIMEOUTS, *(MARIADB_TIMEOUTS if is_mariadb(connection) else ()))
+    names = ("version", "max_connections", "max_user_connections", *timeouts)
+    # Not those of our own session: ours are set for a sampler, and what is set globally is what new sessions get.
+    globals_ = ", ".join(f"@@GLOBAL.{name}" for name in names)
+    version, most, most_of_user, *seconds = connection.exec_driver_sql(f"SELECT {globals_}").one()
+    # MySQL keeps one more for its administrator, beyond these; and 0 for a user means that there is no such limit.
+    limit = min(most, most_of_user or most)
+    return version, limit, {name: float(value) for name, value in zip(timeouts, seconds, strict=True) if value > 0}
 
 
-def _connect(options: dict[str, Any], wire: Wire) -> object:
-    """Connect on a socket of our own making, so that the wire has it before the server has said its first word."""
-    connection = pymysql.connect(**options, defer_connect=True)
-    path = str(connection.unix_socket or "")
-    try:
-        line = dial(path or (connection.host, connection.port), options["connect_timeout"])
-    except OSError as error:
-        place = path or f"{connection.host}:{connection.port}"
-        raise pymysql.err.OperationalError(2003, f"cannot connect to {place} ({error})") from error
-    wire.hold(line.fileno())
-    connection.connect(line)
-    return connection
+def _transactions(connection: Connection) -> dict[int, float]:
+    """Return the ids of the sessions with a transaction, and its age in seconds."""
+    found: dict[int, float] = {}
+    for id_, seconds in connection.exec_driver_sql(TRANSACTIONS):
+        found[id_] = max(float(seconds), found.get(id_, 0.0))
+    return found
 
 
-def _is_mariadb(connection: Connection) -> bool:
-    return bool(getattr(connection.dialect, "is_mariadb", False))
+def _hidden(connection: Connection, allowed: Rights, visible: int, *, lost: bool) -> tuple[int, str | None]:
+    """Return how many of the server's connections are not among the visible, and what to do about it."""
+    missing = lost and allowed.source is THREADS
+    if allowed.sighted and not missing:
+        return 0, allowed.advice
+    # Not free everywhere, but all may ask it.
+    hidden = max(status(connection, CONNECTED)[CONNECTED] - visible, 0)
+    return hidden, allowed.advice or NO_ROOM
 
 
-def _may(connection: Connection, statement: str) -> bool:
-    try:
-        connection.exec_driver_sql(statement).close()
-    except DBAPIError as error:
-        if reason(error) != "privilege":
-            raise
-        return False
-    return True
-
-
-def _samplers(connection: Connection) -> set[int]:
-    """Return the ids of the samplers that log in with our account, this one included, as far as the server can tell."""
-    if not connection.info["samplers"]:
-        return set()
-    return set(connection.scalars(text(SAMPLERS), {"program_name": PROGRAM_NAME}))
-
-
-def _rows(connection: Connection, samplers: set[int], stale_after: float) -> list[Row]:
-    bounds = ", ".join(str(int(bound) + 1) for bound in SLEEP_BUCKETS)
-    statement = GROUPED.format(bounds=bounds, sessions=SESSIONS[connection.info["source"]], clients=CLIENTS)
-    found = connection.execute(
-        text(statement).bindparams(bindparam("samplers", expanding=True)),
-        {"samplers": sorted(samplers), "stale_after": stale_after},
-    )
-    return [
-        Row((who, whence, place), _state(doing), bool(ours), bucket, count, float(seconds), float(longest), int(stale))
-        for who, whence, place, doing, ours, bucket, count, seconds, longest, stale in found
-    ]
-
-
-def _transactions(connection: Connection) -> frozenset[int]:
-    if not connection.info["transactions"]:
-        return frozenset()
-    return frozenset(connection.exec_driver_sql(TRANSACTIONS).scalars())
-
-
-def _by_id(connection: Connection, ids: AbstractSet[int]) -> dict[int, tuple[Client, str, float]]:
-    if not ids:
-        return {}
-    statement = BY_ID.format(sessions=SESSIONS[connection.info["source"]], clients=CLIENTS)
-    found = connection.execute(text(statement).bindparams(bindparam("ids", expanding=True)), {"ids": sorted(ids)})
-    return {id_: ((who, whence, place), doing, float(seconds)) for id_, who, whence, place, doing, seconds in found}
-
-
-def _state(doing: str, *, in_transaction: bool = False) -> SessionState:
-    if doing == "Sleep":
-        return "sleeping_in_transaction" if in_transaction else "sleeping"
-    return "other" if doing in OTHER else "active"
-
-
-def _code(error: DBAPIError) -> int:
-    arguments = getattr(error.orig, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else 0
+def _held(clients: Iterable[Found], transactions: Mapping[int, float]) -> tuple[HeldTransaction, ...]:
+    """Return the oldest transaction of the sleeping sessions of each user and database."""
+    longest: dict[tuple[str, str], float] = {}
+    for some in clients:
+        if some.id in transactions and some.row.state == "sleeping_in_transaction":
+            account = some.row.client[:2]
+            longest[account] = max(transactions[some.id], longest.get(account, 0.0))
+    return tuple(HeldTransaction(*account, seconds) for account, seconds in sorted(longest.items()))

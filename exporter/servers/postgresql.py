@@ -3,53 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from exporter.buckets import SLEEP_BUCKETS
-from exporter.labels import SampleErrorReason, SessionState
-from exporter.records import ServerSnapshot, Session
+from exporter.labels import SessionState
+from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import PROGRAM_NAME, SampleError
+from exporter.servers.postgresql_login import dial, reason
+from exporter.servers.postgresql_settings import Account, Settings, limit, settings, shortest
 from exporter.servers.rows import Row, group, sleepers
+from exporter.servers.tls import libpq_options
 from exporter.servers.wire import Wire
+from exporter.tls import Tls
+
+__all__ = ["engine", "prepare", "reason", "sample"]
 
 SOURCE = "pg_stat_activity"
 
+# One reading of all backends, which is what costs. Not from the view, but from the function behind it: the view looks
+# up names for each session, not for each group. A backend that has not logged in yet has no user, one that is no
+# client's another type; of a session that we may not see, all of this is kept from us, its start too.
 # The thresholds are the moments that lie each bound back, the oldest first: who fell asleep at or after one of them has
-# slept no longer than its bound. A backend that has not logged in yet has no user.
-GROUPED = """
-SELECT usename, COALESCE(datname, ''), COALESCE(NULLIF(application_name, ''), host(client_addr), 'localhost'), state,
-    pid = pg_backend_pid() OR application_name = :program_name,
-    CASE WHEN state LIKE 'idle%' THEN width_bucket(state_change, (
-        SELECT array_agg(now() - make_interval(secs => bound) ORDER BY bound DESC)
-        FROM unnest(CAST(:bounds AS float8[])) AS bound)) END,
-    count(*), sum(slept), max(slept), count(*) FILTER (WHERE slept > :stale_after)
-FROM pg_stat_activity,
-    LATERAL (SELECT greatest(CAST(extract(epoch FROM now() - state_change) AS float8), 0) AS slept) AS since
-WHERE backend_type = 'client backend' AND usename IS NOT NULL
-GROUP BY 1, 2, 3, 4, 5, 6"""
+# slept no longer than its bound. A failed transaction has no start any more: it is older than the sleep that followed.
+SESSIONS = """
+WITH seen AS MATERIALIZED (
+    SELECT pid, usesysid, datid, state, state_change, xact_start,
+        COALESCE(NULLIF(application_name, ''), host(client_addr), 'localhost') AS client,
+        pid = pg_backend_pid() OR application_name = :program_name AS ours, backend_start IS NULL AS hidden
+    FROM pg_stat_get_activity(NULL)
+    WHERE usesysid > 0 AND datid > 0 AND (backend_type = 'client backend' OR backend_start IS NULL)
+), found AS (
+    SELECT CAST(NULL AS int) AS id, usesysid, datid, client, state, ours, hidden,
+        width_bucket(state_change, (
+            SELECT array_agg(now() - make_interval(secs => bound) ORDER BY bound DESC)
+            FROM unnest(CAST(:bounds AS float8[])) AS bound)) AS newer,
+        count(*) AS number, sum(date_part('epoch', now() - state_change)) AS seconds,
+        min(state_change) AS changed, min(xact_start) AS begun
+    FROM seen GROUP BY 2, 3, 4, 5, 6, 7, 8
+    UNION ALL
+    SELECT pid, usesysid, datid, client, state, ours, hidden, 0, 1, 0, state_change, NULL
+    FROM seen JOIN unnest(CAST(:ids AS int[])) AS wanted ON wanted = pid
+)
+SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client, state, ours, hidden, newer, number, seconds,
+    date_part('epoch', now() - changed) AS longest, date_part('epoch', now() - COALESCE(begun, changed)) AS transaction
+FROM found JOIN pg_database ON oid = datid"""
 
-# Not by the view: that would read every backend to find a few.
-BY_ID = """
-SELECT pid, state, greatest(CAST(extract(epoch FROM now() - state_change) AS float8), 0)
-FROM unnest(CAST(:ids AS int[])) AS wanted, LATERAL pg_stat_get_activity(wanted)
-WHERE backend_type = 'client backend'"""
-
-# What a new session would get, whatever our own has been set to.
-SETTINGS = "SELECT name, reset_val FROM pg_settings WHERE name = ANY(:names)"
-TIMEOUTS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
-RESERVES = ("superuser_reserved_connections", "reserved_connections")
-
-MAY_SEE_ALL = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
-
-# Settings that this server does not know yet are left out, and so need no version to be asked for.
-LIMITS = "SELECT set_config(name, CAST(:setting AS text), false) FROM pg_settings WHERE name = :name"
+# PostgreSQL 13 does not count how its sessions end.
+ABOUT = "SELECT quote_ident(current_user), to_regproc('pg_stat_get_db_sessions_abandoned') IS NOT NULL"
+ABORTED = "SELECT sum(sessions_abandoned + sessions_fatal + sessions_killed) FROM pg_stat_database"
 
 STATES: Mapping[str | None, SessionState] = {
     "active": "active",
@@ -58,39 +67,28 @@ STATES: Mapping[str | None, SessionState] = {
     "idle in transaction": "sleeping_in_transaction",
     "idle in transaction (aborted)": "sleeping_in_failed_transaction",
 }
+"""What is not here is ``other``: a session whose role has track_activities off is ``disabled``."""
 
-REASONS: Mapping[str, SampleErrorReason] = {
-    **dict.fromkeys(("28000", "28P01", "3D000"), "auth"),
-    "42501": "privilege",
-    **dict.fromkeys(("57014", "55P03"), "timeout"),
-    **dict.fromkeys(
-        ("53300", "57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08004", "08006"), "connect"
-    ),
-}
-
-# libpq keeps the code of a refused login to itself, so these words of the server have to do, in the order of looking.
-REFUSALS: tuple[tuple[str, SampleErrorReason], ...] = (
-    ("timeout expired", "timeout"),
-    ("closed the connection", "connect"),
-    ("too many", "connect"),
-    ("connection slots", "connect"),
-    ("pg_hba.conf", "auth"),
-    ("authentication", "auth"),
-    ("does not exist", "auth"),
-    ("not permitted to log in", "auth"),
-    ("permission denied for database", "auth"),
-)
+IN_TRANSACTION = frozenset({"sleeping_in_transaction", "sleeping_in_failed_transaction"})
 
 _LARGEST_ID = 2**31 - 1  # pids are int4 here; a larger one is another server's
 
 
-def engine(url: URL, *, timeout: float, wire: Wire) -> Engine:
+@dataclass(frozen=True)
+class _Group:
+    """Sessions that the server has added up, and the age of the oldest of their transactions in seconds."""
+
+    row: Row
+    hidden: bool
+    transaction: float
+
+
+def engine(url: URL, *, timeout: float, wire: Wire, tls: Tls | None = None) -> Engine:
     """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one."""
-    # libpq knows whole seconds, and nothing below two of them.
-    wanted = {"connect_timeout": max(2, int(timeout)), "application_name": PROGRAM_NAME}
     if not url.database and not {"dbname", "service"} & url.query.keys():
         # libpq would take a database of the account's own name. Sessions are seen from any; this one is always there.
         url = url.set(database="postgres")
+    name = {} if "application_name" in url.query else {"application_name": PROGRAM_NAME}
     made = create_engine(
         url.set(drivername="postgresql+psycopg"),
         poolclass=NullPool,
@@ -98,32 +96,35 @@ def engine(url: URL, *, timeout: float, wire: Wire) -> Engine:
         # Looking for hstore would be one question more at each connect.
         use_native_hstore=False,
         # What the URL asks for goes before what we do.
-        connect_args={name: value for name, value in wanted.items() if name not in url.query},
+        connect_args={**name, **({} if tls is None else libpq_options(tls))},
     )
 
-    # Before SQLAlchemy's own listener, which asks its first questions.
-    @event.listens_for(made, "connect", insert=True)
-    def hold(connection: Any, _record: object) -> None:
-        wire.hold(connection.fileno())
+    @event.listens_for(made, "do_connect")
+    def connect(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> object:
+        return dial(options, timeout=timeout, wire=wire)
 
     return made
 
 
 def prepare(connection: Connection, *, timeout: float) -> None:
     """Set the session's limits and choose what to ask, once for each new connection."""
-    milliseconds = math.ceil(timeout * 1000)
+    milliseconds = str(math.ceil(timeout * 1000))
     limits = {
         "statement_timeout": milliseconds,
         "lock_timeout": milliseconds,
         "default_transaction_read_only": "on",
-        # The server's may be shorter than our interval: it is meant for others.
-        "idle_session_timeout": 0,
+        # The server's may be shorter than our interval, or than our time: they are meant for others.
+        "idle_session_timeout": "0",
+        "transaction_timeout": "0",
+        # The rows bring the texts of the queries along, asked for or not. With thousands of sessions they would go
+        # through a temporary file, at half as much again; memory that is not needed is not taken.
+        "work_mem": "16MB",
+        # One plan for any number of ids: for few of them, another one would read all sessions once for each.
+        "plan_cache_mode": "force_generic_plan",
     }
-    for name, setting in limits.items():
-        connection.execute(text(LIMITS), {"name": name, "setting": setting})
-    if not connection.exec_driver_sql(MAY_SEE_ALL).scalar_one():
-        # Without it the rows of others are there, but hold no state: they would be counted wrongly, not left out.
-        raise SampleError("privilege", "may not see the sessions of others; GRANT pg_monitor TO this account")
+    limit(connection, limits)
+    account, counts_ends = connection.exec_driver_sql(ABOUT).one()
+    connection.info.update(account=account, counts_ends=counts_ends)
 
 
 def sample(
@@ -131,64 +132,100 @@ def sample(
 ) -> ServerSnapshot:
     """Look at all sessions once."""
     began = clock()
-    names = ["server_version", "max_connections", *RESERVES, *TIMEOUTS]
-    settings = {row.name: row.reset_val for row in connection.execute(text(SETTINGS), {"names": names})}
-    rows = _rows(connection, stale_after)
-    sessions = _by_id(connection, asked)
-    clients = [row for row in rows if not row.ours]
+    allowed = settings(connection)
+    bounds = sorted({*SLEEP_BUCKETS, stale_after})
+    found = _found(connection, bounds, asked)
+    groups = [_group(row, bounds, stale_after) for row in found if row.id is None]
+    sessions = {row.id: _session(row) for row in found if row.id is not None and not row.hidden}
+    hidden = sum(one.row.count for one in groups if one.hidden and not one.row.ours)
+    advice = _advice(groups, hidden, account=connection.info["account"])
+    clients = [one for one in groups if not one.row.ours and not one.hidden]
+    rows = [one.row for one in clients]
+    usual, overrides = _idle_timeouts(allowed, groups, sessions.values())
     return ServerSnapshot(
         dialect="postgresql",
-        version=settings["server_version"],
+        version=allowed.version,
         source=SOURCE,
         began=began,
         ended=clock(),
-        groups=group(clients),
-        sleepers=sleepers(clients),
-        connections=sum(row.count for row in rows),
-        connections_max=int(settings["max_connections"]) - sum(int(settings.get(name, 0)) for name in RESERVES),
-        idle_timeouts={name: int(settings[name]) / 1000 for name in TIMEOUTS if int(settings.get(name, 0)) > 0},
-        asked=frozenset(asked),
+        groups=group(rows),
+        sleepers=sleepers(rows),
+        connections=sum(one.row.count for one in groups),
+        connections_max=allowed.connections_max,
+        idle_timeouts=usual,
+        overrides=overrides,
+        asked=frozenset(asked) - {row.id for row in found if row.hidden},
         sessions=sessions,
+        transactions=_transactions(clients),
+        aborted=_aborted(connection),
+        hidden=hidden,
+        advice=advice,
     )
 
 
-def reason(error: DBAPIError) -> SampleErrorReason:
-    """Tell what kind of failure a driver's error is."""
-    code = getattr(error.orig, "sqlstate", None)
-    if code is not None:
-        return REASONS.get(code, "query")
-    said = str(error.orig)
-    for words, meaning in REFUSALS:
-        if words in said:
-            return meaning
-    # A server that speaks another language: one that had a password from us and ends the login has refused it.
-    pgconn = getattr(error.orig, "pgconn", None)
-    return "auth" if said.startswith("connection failed") and getattr(pgconn, "used_password", False) else "connect"
-
-
-def _rows(connection: Connection, stale_after: float) -> list[Row]:
-    found = connection.execute(
-        text(GROUPED),
-        {"bounds": list(SLEEP_BUCKETS), "stale_after": stale_after, "program_name": PROGRAM_NAME},
-    )
-    return [
-        Row(
-            client=(user, database, client),
-            state=STATES.get(state, "other"),
-            ours=ours,
-            bucket=0 if newer is None else len(SLEEP_BUCKETS) - newer,
-            count=count,
-            seconds=seconds or 0.0,
-            longest=longest or 0.0,
-            stale=stale,
-        )
-        for user, database, client, state, ours, newer, count, seconds, longest, stale in found
-    ]
-
-
-def _by_id(connection: Connection, asked: AbstractSet[int]) -> dict[int, Session]:
+def _found(connection: Connection, bounds: list[float], asked: AbstractSet[int]) -> Sequence[Any]:
     ids = sorted(id_ for id_ in asked if 0 < id_ <= _LARGEST_ID)
-    if not ids:
+    return connection.execute(text(SESSIONS), {"bounds": bounds, "ids": ids, "program_name": PROGRAM_NAME}).all()
+
+
+def _group(row: Any, bounds: list[float], stale_after: float) -> _Group:
+    # The place among the bounds that they have slept longer than; a clock that was set back makes that none.
+    place = len(bounds) - (row.newer or 0)
+    added_up = Row(
+        client=(row.who, row.whence, row.client),
+        state=STATES.get(row.state, "other"),
+        ours=row.ours,
+        bucket=bisect_left(SLEEP_BUCKETS, bounds[place]) if place < len(bounds) else len(SLEEP_BUCKETS),
+        count=row.number,
+        seconds=max(row.seconds or 0.0, 0.0),
+        longest=max(row.longest or 0.0, 0.0),
+        stale=row.number if place > bounds.index(stale_after) else 0,
+    )
+    return _Group(added_up, row.hidden, max(row.transaction or 0.0, 0.0))
+
+
+def _session(row: Any) -> Session:
+    slept = None if row.longest is None else max(row.longest, 0.0)
+    return Session(STATES.get(row.state, "other"), slept, (row.who, row.whence))
+
+
+def _advice(groups: Iterable[_Group], hidden: int, *, account: str) -> str | None:
+    """Return what to grant so that nothing is hidden; raise SampleError when nothing of what there is can be seen."""
+    if not hidden:
+        return None
+    advice = f"may not see all sessions of others; GRANT pg_monitor TO {account}"
+    if all(found.hidden or found.row.ours for found in groups):
+        # The rows of others are there, but hold no state: what they do cannot be told.
+        raise SampleError("privilege", advice, hidden=hidden)
+    return advice
+
+
+def _idle_timeouts(
+    allowed: Settings, groups: Iterable[_Group], sessions: Iterable[Session]
+) -> tuple[Mapping[str, float], Mapping[Account, Mapping[str, float]]]:
+    """Return the shortest that the pools' sessions get, and what accounts with others get.
+
+    While no pool has any session, those of all clients are taken, and without any what a new account would get.
+    """
+    seen = {found.row.client[:2] for found in groups if not found.row.ours}
+    owned = {session.account for session in sessions if session.account is not None}
+    by_account = {account: allowed.idle_timeouts(account) for account in seen | owned}
+    meant = [by_account[account] for account in owned or seen] or [allowed.idle_timeouts(("", ""))]
+    usual = shortest(meant)
+    return usual, {account: timeouts for account, timeouts in by_account.items() if timeouts != usual}
+
+
+def _transactions(groups: Iterable[_Group]) -> tuple[HeldTransaction, ...]:
+    longest: dict[Account, float] = {}
+    for found in groups:
+        if found.row.state in IN_TRANSACTION:
+            account = found.row.client[:2]
+            longest[account] = max(found.transaction, longest.get(account, 0.0))
+    return tuple(HeldTransaction(*account, seconds) for account, seconds in sorted(longest.items()))
+
+
+def _aborted(connection: Connection) -> dict[str, int]:
+    """Return how many sessions have ended otherwise than by their clients' goodbye. Failed logins are not counted."""
+    if not connection.info["counts_ends"]:
         return {}
-    found = connection.execute(text(BY_ID), {"ids": ids})
-    return {id_: Session(STATES.get(state, "other"), seconds) for id_, state, seconds in found}
+    return {"client": int(connection.exec_driver_sql(ABORTED).scalar_one())}

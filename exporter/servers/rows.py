@@ -31,20 +31,11 @@ class Row:
     stale: int
 
 
-def group(rows: Iterable[Row], *, in_transaction: Iterable[Client] = ()) -> tuple[SessionGroup, ...]:
-    """Count sessions by client and state, with 0 for the states that a known client has none in.
-
-    ``in_transaction`` names one client for each session that a row counts as plainly sleeping although it holds a
-    transaction open.
-    """
+def group(rows: Iterable[Row]) -> tuple[SessionGroup, ...]:
+    """Count sessions by client and state, with 0 for the states that a known client has none in."""
     counts: Counter[tuple[Client, SessionState]] = Counter()
     for row in rows:
         counts[row.client, row.state] += row.count
-    for client in in_transaction:
-        # Found by a later statement than the rows: it may have fallen asleep in between.
-        if counts[client, "sleeping"] > 0:
-            counts[client, "sleeping"] -= 1
-            counts[client, "sleeping_in_transaction"] += 1
     clients = sorted({client for client, _ in counts})
     return tuple(SessionGroup(*client, state, counts[client, state]) for client in clients for state in SESSION_STATES)
 

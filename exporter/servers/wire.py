@@ -6,7 +6,11 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
+
+_SHORTEST = 0.001  # seconds; 0 would mean not to wait at all
 
 
 class Wire:
@@ -54,8 +58,9 @@ class Wire:
             self._shut()
 
     def close(self) -> None:
-        """Give the handle back."""
+        """End the connection, also when a driver that failed half-way has not closed its own, and forget it."""
         with self._lock:
+            self._shut()
             self._release()
 
     def _shut(self) -> None:
@@ -71,16 +76,37 @@ class Wire:
 
 
 def dial(place: str | tuple[str, int], timeout: float) -> socket.socket:
-    """Connect to the path of a Unix socket, or to a host and port; raise OSError when nobody answers."""
-    if isinstance(place, tuple):
-        line = socket.create_connection(place, timeout)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return line
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """Connect to the path of a Unix socket, or to a host and port; raise OSError when nobody answers in time (s).
+
+    A name is looked up each time: after a failover it may mean another host.
+    """
+    if isinstance(place, str):
+        return _dialled(socket.AF_UNIX, place, timeout)
+    found, deadline = _addresses(*place), time.monotonic() + timeout
+    for left in range(len(found), 1, -1):
+        # Each has its share of the time: behind the first may be a host that is gone without a word.
+        share = (deadline - time.monotonic()) / left
+        with contextlib.suppress(OSError):
+            return _dialled(*found[-left], max(share, _SHORTEST))
+    return _dialled(*found[-1], max(deadline - time.monotonic(), _SHORTEST))
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host!r} cannot be the name of a host") from error
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _dialled(family: socket.AddressFamily, address: Any, timeout: float) -> socket.socket:
+    line = socket.socket(family, socket.SOCK_STREAM)
     try:
         line.settimeout(timeout)
-        line.connect(place)
+        if family != socket.AF_UNIX:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        line.connect(address)
     except OSError:
         line.close()
         raise

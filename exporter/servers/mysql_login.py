@@ -1,0 +1,95 @@
+"""How a sampler logs in to MySQL or MariaDB through PyMySQL, and what the refusals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pymysql
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from exporter.labels import SampleErrorReason
+from exporter.servers.family import PROGRAM_NAME
+from exporter.servers.tls import ANYBODY, tls_context
+from exporter.servers.wire import Wire, dial
+from exporter.tls import Tls
+
+REASONS: Mapping[int, SampleErrorReason] = {
+    **dict.fromkeys((1044, 1045, 1049, 1130, 1251, 1275, 1524, 1698, 1820, 1862, 2059, 2061), "auth"),
+    **dict.fromkeys((3118, 3159, 3955, 4151), "auth"),
+    **dict.fromkeys((1142, 1143, 1227, 1370), "privilege"),
+    **dict.fromkeys((1205, 1969, 3024), "timeout"),
+    **dict.fromkeys((1040, 1053, 1129, 1152, 1184, 1203, 1226, 1927, 3032, 3169, 4031), "connect"),
+}
+
+
+def engine(url: URL, *, timeout: float, wire: Wire, tls: Tls | None = None) -> Engine:
+    """Make the engine of one polite connection, which puts its socket into ``wire`` as soon as it has one."""
+    # connect_timeout alone does not end the wait for a server that accepts and then stays silent.
+    limits = {"connect_timeout": timeout, "read_timeout": timeout, "write_timeout": timeout}
+    wanted: dict[str, Any] = {**limits, "program_name": PROGRAM_NAME}
+    if tls is not None:
+        wanted["ssl"] = tls_context(tls)
+    made = create_engine(
+        url.set(drivername=f"{url.get_backend_name()}+pymysql"),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        # What the URL asks for goes before what we do.
+        connect_args={name: value for name, value in wanted.items() if name not in url.query},
+    )
+
+    @event.listens_for(made, "do_connect")
+    def connect(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> object:
+        return _connect(options, wire)
+
+    return made
+
+
+def reason(error: DBAPIError) -> SampleErrorReason:
+    """Tell what kind of failure a driver's error is."""
+    number = code(error)
+    if number in REASONS:
+        return REASONS[number]
+    # The server's own begin at 1000; those of a client that has lost it are 0 in PyMySQL, else 2000 and above.
+    return "connect" if number < 1000 or 2000 <= number < 3000 else "query"
+
+
+def code(error: DBAPIError) -> int:
+    """Return the number of a driver's error; 0 when it has none."""
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else 0
+
+
+def is_mariadb(connection: Connection) -> bool:
+    """Tell MariaDB from MySQL."""
+    return bool(getattr(connection.dialect, "is_mariadb", False))
+
+
+def _connect(options: dict[str, Any], wire: Wire) -> object:
+    """Connect on a socket of our own making, so that the wire has it before the server has said its first word."""
+    connection = _undialled(options)
+    path = str(connection.unix_socket or "")
+    try:
+        line = dial(path or (connection.host, connection.port), options["connect_timeout"])
+    except OSError as error:
+        place = path or f"{connection.host}:{connection.port}"
+        raise pymysql.err.OperationalError(2003, f"cannot connect to {place} ({error})") from error
+    wire.hold(line.fileno())
+    connection.connect(line)
+    return connection
+
+
+def _undialled(options: dict[str, Any]) -> Any:
+    """Make a connection that has not been dialled yet."""
+    # PyMySQL would write a password in latin1; servers are told theirs in UTF-8.
+    options = {**options, "password": str(options.get("password") or "").encode()}
+    if any(name.startswith(("ssl", "read_default")) for name in options):
+        return pymysql.connect(**options, defer_connect=True)
+    # Nobody asked for TLS: PyMySQL then takes it where it is offered, and trusts whoever answers. So do we, but without
+    # reading this machine's list of authorities for each connection, which takes 20 ms.
+    connection: Any = pymysql.connect(**options, ssl_disabled=True, defer_connect=True)
+    connection.ssl, connection.ctx = True, tls_context(ANYBODY)
+    return connection
