@@ -20,6 +20,7 @@ FindingName = Literal[
     "pool_too_large",
 ]
 Severity = Literal["warning", "info"]
+Between = Literal["events_pool", "pool_server"]
 TroubleName = Literal["stale_connections", "ended_in_use", "stale_errors", "overdue_checkouts", "timeouts"]
 
 CLOSE_REASONS = (
@@ -72,3 +73,6 @@ FINDINGS: tuple[FindingName, ...] = get_args(FindingName)
 
 TROUBLES: tuple[TroubleName, ...] = get_args(TroubleName)
 """What can be wrong with a pool at the moment, the worst first."""
+
+BETWEEN: tuple[Between, ...] = get_args(Between)
+"""Which two views of a pool the self-check holds against each other; the values of the label ``between``."""

@@ -68,18 +68,18 @@ def open_slots(pool: Pool | None) -> int:
 def idle_in(pool: QueuePool) -> int:
     """Count the connections in the pool. A slot whose connection was invalidated has none."""
     try:
-        return sum(record.dbapi_connection is not None for record in list(_slots(pool)))
+        return sum(record.dbapi_connection is not None for record in list(slots(pool)))
     except RuntimeError:  # one came or went while we copied
-        return len(_slots(pool))
+        return len(slots(pool))
 
 
 def checked_out(pool: QueuePool) -> int:
     """Count the slots that are out of the pool."""
-    return pool.size() - len(_slots(pool)) + int(getattr(pool, "_overflow", 0))
+    return pool.size() - len(slots(pool)) + int(getattr(pool, "_overflow", 0))
 
 
-def _slots(pool: QueuePool) -> Collection[Any]:
-    """Return the slots in the pool."""
+def slots(pool: QueuePool) -> Collection[Any]:
+    """Return the slots in the pool, which others change while it is looked at."""
     # Its own checkedin() takes the lock that checkouts take, and a fork would keep it.
     queue = pool._pool
     # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.

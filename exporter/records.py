@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from exporter.buckets import USE_BUCKETS
 from exporter.labels import (
+    Between,
     FindingName,
     ProcessState,
     SampleErrorReason,
@@ -57,7 +58,10 @@ class PooledConnection:
 
 @dataclass(frozen=True)
 class PoolSnapshot:
-    """All that one process knows of one pool at one moment. None means: has no meaning for this class of pool."""
+    """All that one process knows of one pool at one moment. None means: has no meaning for this class of pool.
+
+    ``drift`` is how many connections the events that we heard place elsewhere than the pool does, and keep placing so.
+    """
 
     identity: PoolIdentity
     idle: int = 0
@@ -95,6 +99,7 @@ class PoolSnapshot:
     timeout_seconds: float | None = None
     pre_ping: bool | None = None
     reset_on_return: bool | None = None
+    drift: int | None = None
     connections: tuple[PooledConnection, ...] = ()
 
 
@@ -222,12 +227,52 @@ class ServerView:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """A connection in use: who has it, since when, and what the server said of its session. Seconds throughout.
+
+    ``session`` is one of the values of the label, or None when it is not known; ``session_seconds`` is how long it was
+    in that state when the server was asked. ``suspect`` marks a use longer than leak_after whose session slept as long.
+    ``server`` is None when the pool belongs to none that is sampled.
+    """
+
+    pool: str
+    server: str | None
+    process: str
+    pid: int
+    site: str | None
+    holder: str | None
+    seconds: float
+    session: str | None = None
+    session_seconds: float | None = None
+    server_id: int | None = None
+    suspect: bool = False
+
+
+@dataclass(frozen=True)
 class Match:
-    """One pool held against one server: how many of its connections are in which pair of states."""
+    """One pool held against one server: how many of its connections are in which pair of states.
+
+    ``possible`` is False when the ids do not meet, as behind a proxy that pools by itself: the rest is then empty.
+    ``expiry`` is in how many seconds the server closes the next sleeping one; None when it never does.
+    """
 
     pool: str
     server: str
     pairs: Mapping[tuple[UseState, str], int]
+    possible: bool = True
+    leak_suspects: int = 0
+    stale: int = 0
+    expiry: float | None = None
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How many connections two views of a pool place differently, for so long that no accident explains it."""
+
+    pool: str
+    between: Between
+    count: int
 
 
 @dataclass(frozen=True)
@@ -264,7 +309,8 @@ class Overview:
     """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
 
     ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported. ``contained`` are
-    the errors that processes kept to themselves, added up by place.
+    the errors that processes kept to themselves, added up by place. ``holders`` are all
+    connections in use, those of the pools that belong to no server too. ``drifts`` is what our self-check has found.
     """
 
     now: float
@@ -276,3 +322,5 @@ class Overview:
     rejected: Mapping[str, int] = field(default_factory=dict)
     contained: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    drifts: tuple[Drift, ...] = ()

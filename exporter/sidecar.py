@@ -17,10 +17,12 @@ from prometheus_client.registry import CollectorRegistry
 from exporter.collectors import Content, TableCollector
 from exporter.config import Config, ServerConfig
 from exporter.contained import contained_errors
+from exporter.drift import DriftCheck
 from exporter.findings import findings
 from exporter.letterbox import Letterbox, Mail
 from exporter.match import match, reports_by_server
 from exporter.merge import add_up, add_up_counts
+from exporter.metrics.drift import DRIFT, drifts
 from exporter.metrics.findings import FINDING
 from exporter.metrics.match import MATCH
 from exporter.metrics.pool import POOL
@@ -52,6 +54,7 @@ class Sidecar:
             Sampler(server, ids=functools.partial(self._ids, server), clock=clock) for server in config.servers
         ]
         self._schedule = Schedule(self._samplers)
+        self._drift_check = DriftCheck()
         self._ending: threading.Thread | None = None
         self._build = _build()
         self.registry = self._registry()
@@ -98,18 +101,21 @@ class Sidecar:
         mail = self._read()
         servers = tuple(sampler.view() for sampler in self._samplers)
         living = (pool for report in mail.reports for pool in report.snapshot.pools)
+        # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
+        # connections that a disposed pool left behind, and its own /metrics says the same.
+        pools = add_up((*living, *mail.ended))
+        matches = self._matches(mail.snapshots, servers)
         return Overview(
             now=self._clock(),
-            # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
-            # connections that a disposed pool left behind, and its own /metrics says the same.
-            pools=add_up((*living, *mail.ended)),
+            pools=pools,
             servers=servers,
-            matches=self._matches(mail.snapshots, servers),
+            matches=matches,
             findings=self._findings(mail.snapshots, servers),
             processes=mail.reports,
             ended=mail.ended,
             rejected=mail.rejected,
             contained=mail.contained,
+            drifts=(*drifts(pools), *self._drift_check.look(matches, servers, mail.reports)),
         )
 
     def _read(self) -> Mail:
@@ -144,7 +150,9 @@ class Sidecar:
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        registry.register(TableCollector((self._pool_table, PROCESSES, SERVER, MATCH, FINDING, SELF), self._content))
+        registry.register(
+            TableCollector((self._pool_table, PROCESSES, SERVER, MATCH, FINDING, DRIFT, SELF), self._content)
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -170,6 +178,7 @@ class Sidecar:
             (SERVER, seen.servers),
             (MATCH, seen.matches),
             (FINDING, seen.findings),
+            (DRIFT, seen.drifts),
             (SELF, (myself,)),
         )
 

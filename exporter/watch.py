@@ -19,6 +19,7 @@ from exporter.contained import contain, contained_errors, start_from_zero
 from exporter.farewell import Farewell
 from exporter.merge import add_up
 from exporter.metrics.contained import CONTAINED
+from exporter.metrics.drift import DRIFT, drifts
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.publish import Publisher
@@ -129,9 +130,8 @@ class Watch:
             monitors = self._monitors()
         _speak(monitors)
         self._farewell.prepare()
-        return ProcessSnapshot(
-            pid=os.getpid(), taken=time.time(), pools=add_up(pools), host=_host(), contained=contained_errors()
-        )
+        contained = contained_errors()
+        return ProcessSnapshot(os.getpid(), time.time(), add_up(pools), host=_host(), contained=contained)
 
     def before_fork(self) -> None:
         """Make ready for a fork: end our thread, which Python would warn of."""
@@ -178,7 +178,7 @@ class Watch:
         with self._lock:
             snapshots, monitors = page.snapshots(), list(page.monitors)
         _speak(monitors)
-        return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
+        return ((POOL, snapshots), (DRIFT, drifts(snapshots)), (CONTAINED, (contained_errors(),)))
 
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
