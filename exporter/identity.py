@@ -20,7 +20,9 @@ def identify(target: Engine | Pool, *, name: str | None) -> PoolIdentity:
     url = target.url
     family, driver = url.get_backend_name(), target.dialect.driver
     host, port, database = _host(url), url.port or _DEFAULT_PORTS.get(family), _database(url, family)
-    address = f"{host}:{port}" if port else host
+    # The socket's path stays out of the name: it would say more of the machine than of the pool.
+    called = _host(url.difference_update_query(["unix_socket"])) if url.host else host
+    address = f"{called}:{port}" if port else called
     return PoolIdentity(
         name or f"{family}://{address}/{database}", pool_class, family, driver, host=host, port=port, database=database
     )
@@ -28,7 +30,8 @@ def identify(target: Engine | Pool, *, name: str | None) -> PoolIdentity:
 
 def _host(url: URL) -> str:
     # A socket's path is no host that a server of the network could be taken for.
-    asked = url.host or url.query.get("host") or url.query.get("unix_socket") or ""
+    # MySQL's drivers are given a host beside the socket, and use the socket.
+    asked = url.query.get("unix_socket") or url.host or url.query.get("host") or ""
     host = asked if isinstance(asked, str) else asked[0]
     return host or ("localhost" if url.get_backend_name() in _DEFAULT_PORTS else "")
 

@@ -214,4 +214,5 @@ def _numbers(pool: PoolSnapshot) -> Iterator[float]:
         elif isinstance(value, int | float) and name != "connections_max":
             yield value
     for connection in pool.connections:
-        yield from (connection.seconds, connection.age, connection.server_id or 0)
+        # An id is no count: those that a pooler makes up may be below 0.
+        yield from (connection.seconds, connection.age, abs(connection.server_id or 0))

@@ -14,16 +14,16 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from exporter.collectors import Content, TableCollector
-from exporter.config import Config, ServerConfig
+from exporter.config import Config
 from exporter.contained import contained_errors
+from exporter.joint import Joint
 from exporter.letterbox import Letterbox
-from exporter.match import match, reports_by_server
 from exporter.merge import add_up, add_up_counts
-from exporter.metrics.match import MATCH
+from exporter.metrics.match import MATCH, UNOWNED
 from exporter.metrics.pool import POOL
 from exporter.metrics.server import SERVER
 from exporter.metrics.sidecar import SELF, Build, Self
-from exporter.records import Match, Overview, ProcessSnapshot, ServerView
+from exporter.records import Overview
 from exporter.sampler import Sampler
 from exporter.schedule import Schedule
 from exporter.version import VERSION
@@ -40,8 +40,10 @@ class Sidecar:
         self._clock = clock
         self._configured_at = clock()
         self._letterbox = Letterbox(config.processes.directory, clock=clock)
+        self._joint = Joint(config.servers, leak_after=config.leak_after)
         self._samplers = [
-            Sampler(server, ids=functools.partial(self._ids, server), clock=clock) for server in config.servers
+            Sampler(server, ids=functools.partial(self._ids, number), clock=clock)
+            for number, server in enumerate(config.servers)
         ]
         self._schedule = Schedule(self._samplers)
         self._ending: threading.Thread | None = None
@@ -50,6 +52,7 @@ class Sidecar:
 
     def start(self) -> None:
         """Begin to sample, every server at once."""
+        self._joint.start()
         self._schedule.start()
 
     def stop(self, *, within: float = 1.0) -> bool:
@@ -71,37 +74,30 @@ class Sidecar:
     def overview(self) -> Overview:
         """Put together what is known now. The letterbox is read once."""
         mail = self._letterbox.read()
-        servers = tuple(sampler.view() for sampler in self._samplers)
+        servers, now = tuple(sampler.view() for sampler in self._samplers), self._clock()
+        joined = self._joint.join(mail.snapshots, servers, now=now)
         return Overview(
-            now=self._clock(),
+            now=now,
             # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
             # connections that a disposed pool left behind, and its own /metrics says the same.
             pools=add_up(pool for process in mail.snapshots for pool in process.pools),
             servers=servers,
-            matches=self._matches(mail.snapshots, servers),
+            matches=joined.matches,
+            unowned=joined.unowned,
+            holders=joined.holders,
             processes={"live": len(mail.snapshots)},
             rejected=mail.rejected,
             contained=add_up_counts(process.contained for process in mail.snapshots),
         )
 
-    def _matches(self, processes: tuple[ProcessSnapshot, ...], views: tuple[ServerView, ...]) -> tuple[Match, ...]:
-        by_server = reports_by_server(processes, self.config.servers)
-        found = (
-            match(pool, view.name, reports=reports, sample=view.snapshot, earlier=view.earlier)
-            for view in views
-            for pool, reports in sorted(by_server[view.name].items())
-        )
-        return tuple(each for each in found if each is not None)
-
-    def _ids(self, server: ServerConfig) -> frozenset[int]:
-        """Name the sessions that live pools say they have on this server."""
-        by_pool = reports_by_server(self._letterbox.read().snapshots, self.config.servers)[server.name]
-        connections = (each for reports in by_pool.values() for report in reports for each in report.pool.connections)
-        return frozenset(each.server_id for each in connections if each.server_id is not None)
+    def _ids(self, number: int) -> frozenset[int]:
+        """Name the sessions that live pools say they have on a server, right before it is asked."""
+        sampler, processes = self._samplers[number], self._letterbox.read().snapshots
+        return self._joint.ids(sampler.server, processes, sampler.view(), now=self._clock())
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        registry.register(TableCollector((POOL, SERVER, MATCH, SELF), self._content))
+        registry.register(TableCollector((POOL, SERVER, MATCH, UNOWNED, SELF), self._content))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -116,10 +112,17 @@ class Sidecar:
             contained=add_up_counts((contained_errors(), seen.contained)),
             rejected=seen.rejected,
         )
-        return ((POOL, seen.pools), (SERVER, seen.servers), (MATCH, seen.matches), (SELF, (myself,)))
+        return (
+            (POOL, seen.pools),
+            (SERVER, seen.servers),
+            (MATCH, seen.matches),
+            (UNOWNED, seen.unowned),
+            (SELF, (myself,)),
+        )
 
     def _end(self) -> None:
         self._schedule.stop()
+        self._joint.stop()
         for sampler in self._samplers:
             sampler.close()
 

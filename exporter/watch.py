@@ -108,11 +108,13 @@ class Watch:
 
     def snapshot(self) -> ProcessSnapshot:
         """Return what this process publishes: pools of one name are added up."""
+        # Before the pools are read: whatever is in them then was still there at this moment or came later.
+        taken = time.time()
         with self._lock:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             monitors = self._monitors()
         _speak(monitors)
-        return ProcessSnapshot(pid=os.getpid(), taken=time.time(), pools=add_up(pools), contained=contained_errors())
+        return ProcessSnapshot(pid=os.getpid(), taken=taken, pools=add_up(pools), contained=contained_errors())
 
     def after_fork(self) -> None:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""
