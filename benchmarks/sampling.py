@@ -54,14 +54,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench sampling", description="What sampling a server costs it.")
     parser.add_argument("--servers", nargs="+", choices=kinds(), default=list(kinds()), help="which (default: all)")
     parser.add_argument("--sessions", nargs="+", type=int, default=[100, 1000, 5000], help="default: 100 1000 5000")
-    parser.add_argument("--rounds", type=int, default=60, help="at most so many samples of each (default 60)")
-    parser.add_argument("--turns", type=int, default=6, help="turns of connecting, with and without (default 6)")
+    parser.add_argument("--rounds", type=int, default=40, help="at most so many samples of each (default 40)")
+    parser.add_argument("--turns", type=int, default=4, help="turns of connecting, with and without (default 4)")
     parser.add_argument("--quick", action="store_true", help="few sessions: shows that it runs, not what it costs")
     parser.add_argument("--json", type=Path, help="where to write (default: benchmarks/results/sampling.json)")
     parser.add_argument("--query-exporter", metavar="PROGRAM", help="of the environment that has it")
     options = parser.parse_args()
     if options.quick:
-        options.sessions, options.rounds, options.turns = [60], 4, 1
+        options.sessions, options.rounds, options.turns = [60], 4, 2
     return options
 
 

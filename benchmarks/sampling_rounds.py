@@ -21,6 +21,7 @@ from sampling_exporters import Exporter
 _LEAD = 0.05  # seconds before a sample is due at which the clocks are read
 _SETTLE = 0.01  # seconds for a server to put away what an answer took
 _REST = 0.2  # seconds of the moment of nothing
+_LATE = 5  # so many times the rounds, where the machine is so busy that samples come late
 _NEAR = 0.05, 0.15  # the halves of the rounds agree within this share, or within so many milliseconds
 _PLACE = r"^sqlalchemy_server_sample_%s\{[^}]*\} (\S+)$"
 # What Prometheus sends.
@@ -96,14 +97,16 @@ class Rounds:
         """Make rounds until our sample costs the same in both halves of them; every other one with ids asked for."""
         self._get(self._ours)
         self._rest(whatever=True)
-        for number in range(most):
+        for number in range(_LATE * most):
             if number % 2:
                 self._round(self._plain)
             else:
                 with self._publishing():
                     self._round(self._asked)
-            if number + 1 >= least and _stand_still([used.server for used in self._asked]):
+            enough = number + 1 >= most or (number + 1 >= least and _stand_still([used.server for used in self._asked]))
+            if enough and self._asked and self._plain:
                 return
+        raise RuntimeError(f"the machine is too busy: in {_LATE * most} rounds no sample came when it was due")
 
     def figures(self) -> dict[str, Any]:
         """Return what it all takes, without what is used at rest: milliseconds, megabytes and counts."""

@@ -13,15 +13,17 @@ import functools
 import os
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from exporter.contained import quietly
 from exporter.everywhere import on_every_engine
 from exporter.pool import PoolMonitor
 from exporter.records import PoolSnapshot
 from exporter.version import VERSION
-from exporter.watch import Watch, after_fork_in_child
+from exporter.watch import Watch
+from exporter.wish import Wish
 
 __version__ = VERSION
 __all__ = ["Instrumentation", "__version__", "instrument", "instrument_all", "uninstrument"]
@@ -51,38 +53,42 @@ def instrument(
     name: str | None = None,
     leak_after: float | None = None,
     call_sites: bool | None = None,
-    registry: CollectorRegistry = REGISTRY,
+    registry: CollectorRegistry | None = None,
 ) -> Instrumentation:
     """Watch a connection pool and show it in ``registry``; return a handle.
 
     Args:
         target: an Engine, an AsyncEngine or a Pool.
-        name: the label ``pool``; by default ``dialect://host:port/database``. Pools of one name add up.
+        name: the label ``pool``; by default ``dialect://host:port/database``. Pools of one name add up, so give names
+            to engines that look alike: those that have a ``creator`` say nothing of where they connect to.
         leak_after: seconds after which a checkout counts as overdue; by default the environment variable
             POOL_EXPORTER_LEAK_AFTER, else 60.
         call_sites: whether to note where in the application each connection is taken; by default yes.
-        registry: where the metrics are shown; by default prometheus_client's own, hence the application's /metrics.
+        registry: where the metrics are shown; by default prometheus_client's own, hence the application's /metrics,
+            and for a pool that is watched already, where it is.
 
-    Instrumenting a pool twice is instrumenting it once. With POOL_EXPORTER_DIR set, the process also publishes its
-    pools into that directory, once a second, for the sidecar.
+    Instrumenting a pool twice is instrumenting it once: what is given the second time is changed. With
+    POOL_EXPORTER_DIR set, the process also publishes its pools into that directory, once a second, for the sidecar.
 
     Raises:
-        TypeError: ``target`` is none of these, or ``name`` is no text.
+        TypeError: ``target`` is none of these, or an argument is of another type than above.
         ValueError: ``leak_after`` is not above 0, or ``registry`` has metrics of these names from somebody else.
 
     Nothing that happens afterwards raises into the application.
     """
-    _check(leak_after)
-    if name is not None and not isinstance(name, str):
-        # Names are sorted at every scrape: one that is no text would take all other pools off the page.
-        raise TypeError(f"name must be a text, not {name!r}")
-    return Instrumentation(
-        _watch().add(_watched(target), name=name, leak_after=leak_after, call_sites=call_sites, registry=registry)
-    )
+    wish = Wish(name=name, leak_after=leak_after, call_sites=call_sites, registry=registry, by_name=True)
+    return attach(target, wish)
+
+
+def attach(target: Any, wish: Wish = Wish()) -> Instrumentation:  # noqa: B008  frozen
+    """Do what ``instrument`` does; by default for a pool that nobody asked for by name, and by the defaults."""
+    return Instrumentation(_watch().add(_watched(target), wish))
 
 
 def uninstrument(target: Any) -> None:
     """Stop watching a pool; its metrics vanish. Nothing happens when it is not watched.
+
+    While other pools of its name are watched, what it had counted stays in their sums, so that none of these falls.
 
     Raises:
         TypeError: ``target`` is no Engine, AsyncEngine or Pool.
@@ -94,26 +100,21 @@ def instrument_all(
     *,
     leak_after: float | None = None,
     call_sites: bool | None = None,
-    registry: CollectorRegistry = REGISTRY,
+    registry: CollectorRegistry | None = None,
 ) -> None:
     """Instrument every engine that is made from now on, wherever in the program, as ``instrument`` would.
 
     Engines that exist already are left alone (nobody keeps a list of them): call this before they are made, or
     ``instrument`` them. Called again, it changes the settings of the engines to come. An engine that is instrumented
-    by name as well takes that name. Nothing of this raises out of ``create_engine``.
+    by name as well takes that name. Nothing of this raises out of ``create_engine``, nor where the application
+    registers metrics of its own that are called like ours: these are then left out.
 
     Raises:
+        TypeError: an argument is of another type than ``instrument`` takes.
         ValueError: ``leak_after`` is not above 0.
     """
-    _check(leak_after)
-    on_every_engine(functools.partial(instrument, leak_after=leak_after, call_sites=call_sites, registry=registry))
-
-
-def _check(leak_after: float | None) -> None:
-    if leak_after is not None and (isinstance(leak_after, bool) or not isinstance(leak_after, int | float)):
-        raise TypeError(f"leak_after must be a number of seconds, not {leak_after!r}")
-    if leak_after is not None and not leak_after > 0:
-        raise ValueError(f"leak_after must be a number of seconds above 0, not {leak_after!r}")
+    wish = Wish(leak_after=leak_after, call_sites=call_sites, registry=registry)
+    on_every_engine(functools.partial(attach, wish=wish))
 
 
 def _watched(target: Any) -> Engine | Pool:
@@ -134,6 +135,12 @@ def _watched(target: Any) -> Engine | Pool:
 def _watch() -> Watch:
     """Make the one watch of this process, at the first use: importing this package starts nothing."""
     watch = Watch()
-    os.register_at_fork(after_in_child=functools.partial(after_fork_in_child, watch))
+    if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+        os.register_at_fork(
+            before=quietly(watch.before_fork, where="fork"),
+            after_in_parent=quietly(watch.after_fork_in_parent, where="fork"),
+            after_in_child=quietly(watch.after_fork, where="fork"),
+        )
     atexit.register(watch.stop)
+    watch.succeed()
     return watch

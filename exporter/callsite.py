@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import sysconfig
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import CodeType, FrameType
 
 import sqlalchemy
 from sqlalchemy.engine import Engine
+
+from exporter.readable import readable
 
 
 def _folder(path: str) -> str:
@@ -32,6 +35,7 @@ CallSite = tuple[CodeType, int]
 
 _getframe = sys._getframe  # noqa: SLF001  what it is for
 _CONNECT = Engine.connect.__code__
+_AWAITED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR  # what a task is made of
 _MOST_FUNCTIONS = 1000
 _MOST_LIBRARY_FUNCTIONS = 10_000
 _MOST_DESCRIPTIONS = 4000
@@ -62,9 +66,12 @@ def taken_at() -> CallSite | None:
     return (sites and sites.get(frame.f_lasti)) or call_site(frame)
 
 
-def call_site(frame: FrameType | None) -> CallSite | None:
-    """Return the innermost place, from ``frame`` outwards, that is the application's own; None when there is none."""
-    while frame is not None:
+def call_site(frame: FrameType | None, *, of_task: bool = False) -> CallSite | None:
+    """Return the innermost place, from ``frame`` outwards, that is the application's own; None when there is none.
+
+    ``of_task`` says not to look beyond what the task awaits: there is the loop, and whoever called asyncio.run().
+    """
+    while frame is not None and (not of_task or frame.f_code.co_flags & _AWAITED):
         if id(frame.f_code) not in _libraries and not _learn(frame):
             return _remembered(frame.f_code, frame.f_lasti)
         frame = frame.f_back
@@ -78,9 +85,9 @@ def _remembered(code: CodeType, instruction: int) -> CallSite:
     return site
 
 
-def installed_site(frame: FrameType | None) -> CallSite | None:
+def installed_site(frame: FrameType | None, *, of_task: bool = False) -> CallSite | None:
     """Return the innermost place that is not SQLAlchemy's or Python's: an application may be installed as they are."""
-    while frame is not None:
+    while frame is not None and (not of_task or frame.f_code.co_flags & _AWAITED):
         if not _is_within(_source(frame), _CORE):
             return frame.f_code, frame.f_lasti
         frame = frame.f_back
@@ -142,7 +149,7 @@ def described(site: CallSite) -> str:
 def _describe(site: CallSite) -> str:
     code, instruction = site
     line = next((line for begin, end, line in code.co_lines() if begin <= instruction < end), None)
-    return f"{_short(code.co_filename)}:{line or code.co_firstlineno} {_function(code)}"
+    return readable(f"{_short(code.co_filename)}:{line or code.co_firstlineno} {_function(code)}")
 
 
 def _function(code: CodeType) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,10 @@ def serve(file: Path) -> None:
         _print_faults(file, error, to_stderr=True)
         click.echo("pool-exporter: nothing was started", err=True)
         sys.exit(CANNOT_RUN)
+    # What was loaded stays to the end. A scrape of many processes makes so many objects that the collector would go
+    # through all of it each time, which takes as long as the scrape itself.
+    gc.collect()
+    gc.freeze()
     sys.exit(web.serve(config))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeHistogramMetricFamily,
@@ -19,6 +22,13 @@ from prometheus_client.utils import floatToGoString
 from exporter.contained import contain
 from exporter.metrics.table import Metric, Table
 from exporter.records import Histogram
+
+_log = logging.getLogger(__name__)
+_SUFFIXES = {
+    "counter": ("_total", "_created"),
+    "histogram": ("_bucket", "_sum", "_count", "_created"),
+    "gaugehistogram": ("_bucket", "_gsum", "_gcount"),
+}
 
 Content = Sequence[tuple[Table[Any], Iterable[Any]]]
 """Tables with the subjects that they are to be read from."""
@@ -45,13 +55,72 @@ class TableCollector(Collector):
         """Read every row of every subject, once."""
         try:
             content = self._look()
+            taken = self._taken()
         except Exception:
             contain("collect")
             return
         for table, subjects in content:
             ordered = sorted(subjects, key=table.identify)
             for row in table.rows:
-                yield _filled(table, row, ordered)
+                if row.name not in taken:
+                    yield _filled(table, row, ordered)
+
+    def join(self, registry: CollectorRegistry) -> None:
+        """Register. Raises ValueError when somebody else has metrics of these names there."""
+        registry.register(self)
+
+    def _taken(self) -> frozenset[str]:
+        """Return the rows whose names are somebody else's: none, for a registry refuses a name that is taken."""
+        return frozenset()
+
+
+class GuestCollector(TableCollector):
+    """Shows the tables in a registry that was not asked whether it wants them, and claims no name there.
+
+    The application's own metrics of these names can be registered before and after, as if we were not there; ours of
+    the same names are left out then, which is said once.
+    """
+
+    def __init__(
+        self, tables: Sequence[Table[Any]], look: Callable[[], Content], *, registry: CollectorRegistry
+    ) -> None:
+        super().__init__(tables, look)
+        self._registry = weakref.ref(registry)
+        self._said = False
+
+    def describe(self) -> Iterator[Family]:
+        """Name nothing."""
+        return iter(())
+
+    def join(self, registry: CollectorRegistry) -> None:
+        """Register, and answer to name[] filters too, which know collectors by the names that they claim."""
+        super().join(registry)
+        others = getattr(registry, "_collectors_without_names", None)
+        if isinstance(others, list) and self not in others:
+            others.append(self)
+
+    def _taken(self) -> frozenset[str]:
+        others = getattr(self._registry(), "_names_to_collectors", {})
+        rows = (row for table in self._tables for row in table.rows)
+        taken = frozenset(row.name for row in rows if any(name in others for name in _names(row)))
+        if taken and not self._said:
+            self._said = True
+            _log.warning(
+                "the application has metrics of its own called %s; the pools' metrics of these names are left out",
+                ", ".join(sorted(taken)),
+            )
+        return taken
+
+
+def is_registered(collector: TableCollector, registry: CollectorRegistry) -> bool:
+    """Tell whether a registry still has this collector: test suites take out whatever they find there."""
+    return collector in getattr(registry, "_collector_to_names", (collector,))
+
+
+def _names(row: Metric[Any]) -> Iterator[str]:
+    yield row.name
+    for suffix in _SUFFIXES.get(row.kind, ()):
+        yield row.name + suffix
 
 
 def _filled(table: Table[Any], row: Metric[Any], subjects: Sequence[Any]) -> Family:

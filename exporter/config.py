@@ -40,9 +40,15 @@ class WebConfig:
 
 @dataclass(frozen=True)
 class ProcessesConfig:
-    """Where the instrumented processes publish; None when none do."""
+    """Where the instrumented processes publish; None when none do.
+
+    ``users`` are the ids of those whose files are read beside our own, root's and the directory's owner's; None stands
+    for everybody. ``per_process`` asks for the label ``process``.
+    """
 
     directory: Path | None
+    users: frozenset[int] | None = frozenset()
+    per_process: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,9 @@ def load(path: Path, *, offers: Offers = NO_OFFERS) -> Config:
 def _config(root: RootSection) -> Config:
     return Config(
         web=WebConfig(*root.web.listen),
-        processes=ProcessesConfig(root.processes.directory),
+        processes=ProcessesConfig(
+            root.processes.directory, users=root.processes.users, per_process=root.processes.per_process
+        ),
         leak_after=root.leak_after,
         servers=tuple(_server(name, section) for name, section in root.servers.items()),
     )

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import signal
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
 
 PLACES = (
     "checkin", "checkout", "close", "close_detached", "collect", "connect", "connect_errors", "detach", "disposals",
@@ -13,6 +19,9 @@ PLACES = (
 )  # fmt: skip
 """Where errors are contained; the values of the label ``where``, the last for places that only a process of a newer
 version knows."""
+
+_OURS = {*sys.stdlib_module_names, "sqlalchemy", __name__.partition(".")[0]}
+"""Where the classes of errors come from that our own code may run into."""
 
 _log = logging.getLogger("exporter")
 _counts: Counter[str] = Counter()
@@ -34,6 +43,48 @@ def contain(where: str) -> None:
             where,
             exc_info=True,
         )
+
+
+def quietly(step: Callable[[], None], *, where: str) -> Callable[[], None]:
+    """Return ``step``, which lets nothing out: whoever calls it is the application, or Python for it."""
+
+    def quiet() -> None:
+        try:
+            step()
+        except Exception:
+            contain(where)
+
+    return quiet
+
+
+def contain_ours(where: str, error: Exception) -> None:
+    """Contain an error as ``contain`` does, but raise one that is the application's.
+
+    Its signal handler may raise inside our code, and so may another of its threads. That is meant for who called us.
+    """
+    if not _is_ours(error):
+        raise error
+    contain(where)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell our own failures, which are Python's errors and SQLAlchemy's, from what others raise into our code."""
+    if type(error).__module__.partition(".")[0] not in _OURS:
+        return False
+    handlers, trace = set(_signal_handlers()), error.__traceback__
+    while trace is not None and trace.tb_frame.f_code not in handlers:
+        trace = trace.tb_next
+    return trace is None
+
+
+def _signal_handlers() -> Iterator[CodeType]:
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        while isinstance(handler, functools.partial):
+            handler = handler.func
+        for function in (handler, getattr(handler, "__func__", None), vars(type(handler)).get("__call__")):
+            if isinstance(code := getattr(function, "__code__", None), CodeType):
+                yield code
 
 
 def contained_errors() -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import time
@@ -14,19 +13,14 @@ from typing import Any
 
 from exporter.callsite import CallSite, call_site, coroutine_frame, installed_site, taken_at
 from exporter.codes import stale_code
-from exporter.contained import contain
-from exporter.drivers import server_id
+from exporter.entry import forget, opened_at, server_id_of
 from exporter.ledger import Ledger
-from exporter.reasons import pool_of
+from exporter.reasons import detaching, pool_of
 from exporter.tally import SHORT_IDLE, SHORT_USE, Late, Tally, Usage
 from exporter.who import greenlet_id, task_reference
 
 _LATE = 1000
 """How many overdue checkouts that came back may wait to be said. All are counted; a log needs no more."""
-
-_KEY = "pool_exporter_"
-_starts = itertools.count()
-"""Numbers the keys. A child process counts on where its parent was, so that each is used once."""
 
 
 class Ear:
@@ -39,7 +33,11 @@ class Ear:
     def __init__(self, driver: str, *, leak_after: float, call_sites: bool, asynchronous: bool) -> None:
         self._driver = driver
         self.complain: Callable[[list[Usage], float], None] | None = None  # told of each timeout, and who holds what
-        self.leak_after = leak_after
+        # Rung when a connection is met or cannot be made; with `calling`, when one is taken that lay idle as well.
+        self.bell: Callable[[], None] | None = None
+        self.calling = False
+        self.quick = SHORT_USE  # no use that ended within so many seconds can have been overdue
+        self.set_leak_after(leak_after)
         self.call_sites = call_sites
         self.asynchronous = asynchronous
         # Who is asking: a thread, a greenlet under gevent (whose get_ident is patched), or SQLAlchemy's own greenlet.
@@ -47,12 +45,24 @@ class Ear:
         self.start_from_zero()
         # Whether nothing but SQLAlchemy's events is heard, which tell of no wait, failed connect or dispose().
         self.events_only = False
-        self.dialect: Callable[[], Any] = _none  # the one whose pings are heard; a weak reference
+        self.dialect: Callable[[], Any] = lambda: None  # the one whose pings are heard; a weak reference
+        self.heir: Callable[[], Any] = lambda: None  # the pool that a dispose() put in the last one's place; likewise
+        self.heirs: list[tuple[Callable[[], Any], Callable[[], Any]]] = []  # engines, and the last such pool of each
+
+    def succeeded(self, pool: Any, engine: Any) -> None:
+        """Note the pool that an engine's dispose() put in the last one's place."""
+        others = [(other, heir) for other, heir in self.heirs if other() is not None and other() is not engine]
+        self.heir = weakref.ref(pool)
+        self.heirs = [*others, (weakref.ref(engine), self.heir)]  # another list: somebody may go through this one
+
+    def set_leak_after(self, seconds: float) -> None:
+        """Change how long a checkout may be out before it is overdue; one that was overdue once stays so."""
+        self.leak_after = seconds
+        self.quick = min(self.quick, seconds)
 
     def start_from_zero(self) -> None:
         """Forget all that was heard, and listen from now on."""
-        # A key of its own for each start: usages left under an older one are a parent process's or another life's.
-        self.key = f"{_KEY}{next(_starts)}"
+        self.life = object()  # usages of another are a parent process's, another ear's or from before a stop
         self.ledger = Ledger()
         self.active = True
         # Connections that were open before we listened and that nothing has shown us yet.
@@ -69,12 +79,19 @@ class Ear:
         self.start_from_zero()
         self.active = False
 
+    def ring(self) -> None:
+        """Tell that something happens, to whoever may be at rest."""
+        if self.bell is not None:
+            self.bell()
+
     def took(self, record: Any, pool: Any) -> None:
         """Note that a connection was handed to the application; adopt one that was opened before we listened."""
         try:
-            usage: Usage = record.info[self.key]
-        except KeyError:
-            if not self.active:
+            usage: Usage | None = record.pool_exporter_usage
+        except AttributeError:
+            usage = None
+        if usage is None or usage.life is not self.life:
+            if record is None or not self.active:  # without a record: a listener at checkout has just detached it
                 return
             usage = self._meet(record, weakref.ref(pool), adopted=True)
         usage.fairy = record.fairy_ref
@@ -84,6 +101,8 @@ class Ear:
         now = time.perf_counter()
         idle = now - usage.idle_since
         if idle > SHORT_IDLE or self.waited:
+            if self.calling:
+                self.ring()
             usage.begin(now, self.waited.pop(self.whoami(), None))
         else:
             tally = usage.tally
@@ -94,15 +113,17 @@ class Ear:
     def _other_site(self, frame: FrameType) -> CallSite | None:
         """Look where the frames of an application do not lead: out of a greenlet, or into what is installed."""
         outer = coroutine_frame() if self.asynchronous else None
-        return call_site(outer) or installed_site(frame) or installed_site(outer)
+        return call_site(outer, of_task=True) or installed_site(frame) or installed_site(outer, of_task=True)
 
     def gave_back(self, record: Any, pool: Any) -> None:
         """Note that a connection comes back, as it does from a failed reconnect (none) and a detach (none either)."""
         try:
-            usage: Usage = record.info[self.key]
-        except KeyError:
-            if self.active and record.dbapi_connection is not None:
-                self._meet(record, weakref.ref(pool), adopted=True).idle_since = time.perf_counter()
+            usage: Usage | None = record.pool_exporter_usage
+        except AttributeError:
+            usage = None
+        if usage is None or usage.life is not self.life:
+            if self.active:
+                self._unmet_gave_back(record, weakref.ref(pool))
             return
         if record.dbapi_connection is None:
             self._left(record, usage)
@@ -116,10 +137,9 @@ class Ear:
         usage.fairy = None
         now = time.perf_counter()
         held = now - out_since
-        if held > SHORT_USE or held > self.leak_after:
+        if held > self.quick:
             usage.end(now)
-            if held > self.leak_after:
-                self._came_late(usage, out_since, held)
+            self._note_if_late(usage, out_since, held, "came back")
         else:
             tally = usage.tally
             tally.short_uses += 1
@@ -134,33 +154,54 @@ class Ear:
             usage.tally.garbage += 1
         usage.fairy = None
         usage.end(now)
-        if out_since and now - out_since > self.leak_after:
-            self._came_late(usage, out_since, now - out_since)
+        self._note_if_late(usage, out_since, now - out_since, "was closed")
 
-    def _came_late(self, usage: Usage, out_since: float, held: float) -> None:
-        """Count an overdue checkout, and keep it to be said by whoever reads next."""
+    def _note_if_late(self, usage: Usage, out_since: float, held: float, how: str) -> None:
+        """Count a checkout that was overdue, and keep it to be said by whoever reads next."""
+        tally = usage.tally
         # Only when it has ended: a reader that comes in between then sees one too few, and never one twice.
-        usage.tally.late += 1
-        self.late.append((usage.tally, out_since, held, usage.site, usage.holder))
+        if out_since and (held > self.leak_after or tally.overdue_out == out_since):
+            tally.late += 1
+            self.late.append((tally, out_since, held, usage.site, usage.holder, how))
+
+    def _unmet_gave_back(self, record: Any, pool: weakref.ref[Any]) -> None:
+        """Adopt a connection that was out when we came; one that is being detached counts as taken for that."""
+        if record.dbapi_connection is not None:
+            self._meet(record, pool, adopted=True).idle_since = time.perf_counter()
+        elif (fairy := detaching()) is not None:
+            self._left(record, self._meet(record, pool, connection=fairy.dbapi_connection, adopted=True))
 
     def _left(self, record: Any, usage: Usage) -> None:
         """Note a detach. Its event follows, in this thread, when the record may be another connection's already."""
-        record.info.pop(self.key, None)  # not there when stop() has just changed the key
-        now, out_since, fairy = time.perf_counter(), usage.out_since, usage.fairy
+        forget(record)
+        now = time.perf_counter()
+        if not usage.out_since and not self._taken_to_leave(usage, now):
+            # A listener of the application's refused it as it was made; SQLAlchemy has closed it without an event.
+            usage.closed(now, "other")
+            return
+        out_since, fairy = usage.out_since, usage.fairy
         if fairy is not None and fairy() is None:
             # Nobody detached it: SQLAlchemy takes an asynchronous connection that was left to the collector apart.
             self.end_use(usage, now)
         else:
             usage.leave()
-            if out_since and now - out_since > self.leak_after:
-                self._came_late(usage, out_since, now - out_since)
+            self._note_if_late(usage, out_since, now - out_since, "was detached")
         self.leaving[threading.get_ident()] = usage
+
+    def _taken_to_leave(self, usage: Usage, now: float) -> bool:
+        """Begin the use of a connection that is detached before we heard that it was taken; False when it is not."""
+        fairy = detaching()
+        if fairy is not None:
+            usage.fairy = weakref.ref(fairy)
+            usage.begin(now, self.waited.pop(self.whoami(), None))
+        return fairy is not None
 
     def opened(self, record: Any, pool: weakref.ref[Any], connection: Any, *, seconds: float) -> None:
         """Begin a usage for a new connection, which took ``seconds`` to make."""
         if self.active:
-            self._meet(record, pool, connection=connection)
+            # First, since meeting it wakes whoever is to see it.
             self.ledger.note("connect", seconds)
+            self._meet(record, pool, connection=connection)
 
     def timed_out(self, pool: weakref.ref[Any]) -> None:
         """Note a wait that ended in the pool's TimeoutError, and let it be said who holds the connections."""
@@ -184,8 +225,8 @@ class Ear:
 
     def usage_of(self, record: Any) -> Usage:
         """Return the usage of a connection; one that was opened before we listened is adopted."""
-        usage: Usage | None = record.info.get(self.key)
-        if usage is None:
+        usage: Usage | None = getattr(record, "pool_exporter_usage", None)
+        if usage is None or usage.life is not self.life:
             pool = pool_of(record)
             usage = self._meet(record, None if pool is None else weakref.ref(pool), adopted=True)
         return usage
@@ -195,38 +236,19 @@ class Ear:
     ) -> Usage:
         """Begin to keep the usage of a connection, newly made or seen for the first time."""
         usage = Usage(
-            Tally(),
-            opened=_opened(record) if adopted else time.perf_counter(),
+            Tally(adopted=adopted),
+            opened=opened_at(record) if adopted else time.perf_counter(),
             pool=pool,
             record=weakref.ref(record),
-            server_id=self._server_id(record, connection),
+            server_id=server_id_of(record, connection, driver=self._driver),
         )
-        for old in [key for key in record.info if isinstance(key, str) and key.startswith(_KEY)]:
-            del record.info[old]
-        record.info[self.key] = usage
+        usage.life = self.life
+        record.pool_exporter_usage = usage
         self.ledger.enter(usage)
         if adopted and self.unmet:
             self.unmet -= 1
+        self.ring()  # now that it can be seen
         return usage
-
-    def _server_id(self, record: Any, connection: Any) -> int | None:
-        try:
-            if connection is None:
-                return server_id(self._driver, record.driver_connection)
-            return server_id(self._driver, pool_of(record)._dialect.get_driver_connection(connection))
-        except Exception:
-            # A driver that changed under us costs the match of its connections, and nothing else.
-            contain("server_id")
-            return None
-
-
-def _none() -> None:
-    return None
-
-
-def _opened(record: Any) -> float:
-    """Tell when the connection was made, on the clock of the usages: SQLAlchemy notes the wall clock then."""
-    return time.perf_counter() - max(time.time() - getattr(record, "starttime", float("inf")), 0.0)
 
 
 def _deaf_ear() -> Ear:

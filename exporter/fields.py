@@ -85,6 +85,15 @@ def _directory(value: Any, info: ValidationInfo) -> Path:
     return path
 
 
+def _users(value: Any) -> frozenset[int] | None:
+    """Read whose files are taken; None, for ``any``, stands for everybody's."""
+    if value == "any":
+        return None
+    if not isinstance(value, list):
+        raise _misfit("" if value is None else value, "a list of users such as [shop, 1000], or any")
+    return frozenset(values.user_id(_text(user, "the name or number of a user")) for user in value)
+
+
 def _pem_file(value: Any, info: ValidationInfo) -> Path:
     path = _surroundings(info).folder.absolute() / _text(value, _PEM)
     tls.check_file(path)
@@ -124,6 +133,8 @@ def _surroundings(info: ValidationInfo) -> Surroundings:
 Url = Annotated[URL, BeforeValidator(_url)]
 Password = Annotated[SecretStr | None, BeforeValidator(_password)]
 Directory = Annotated[Path | None, BeforeValidator(_directory)]
+Users = Annotated[frozenset[int] | None, BeforeValidator(_users)]
+Switch = Annotated[bool, read(values.switch, "true or false")]
 PemFile = Annotated[Path | None, BeforeValidator(_pem_file)]
 Certificates = Annotated[Path | None, BeforeValidator(_certificates)]
 Duration = Annotated[float, read(values.duration, values.DURATION)]

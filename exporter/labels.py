@@ -6,6 +6,7 @@ from typing import Literal
 
 UseState = Literal["idle", "used"]
 SessionState = Literal["active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other"]
+ProcessState = Literal["live", "silent"]
 SampleErrorReason = Literal["connect", "auth", "privilege", "timeout", "query", "other"]
 
 CLOSE_REASONS = (
@@ -47,5 +48,8 @@ SESSION_STATES: tuple[SessionState, ...] = (
 SAMPLE_ERRORS = ("connect", "auth", "privilege", "timeout", "query", "other")
 """Why a sample failed; the values of the label ``reason``."""
 
-REJECT_REASONS = ("unreadable", "not_regular", "too_big", "malformed", "unknown_format")
+PROCESS_STATES: tuple[ProcessState, ...] = ("live", "silent")
+"""How a process that lives reports: lately, or not for a while; the values of the label ``state``."""
+
+REJECT_REASONS = ("unreadable", "not_regular", "foreign", "too_big", "malformed", "unknown_format")
 """Why a file in the letterbox is not read; the values of the label ``reason``."""

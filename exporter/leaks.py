@@ -11,7 +11,7 @@ from typing import Any
 
 from exporter.callsite import CallSite, described
 from exporter.tally import Late, Usage
-from exporter.who import UNKNOWN, named
+from exporter.who import UNKNOWN, named, thread_names
 
 _log = logging.getLogger("exporter.leaks")
 _HOLDERS = 20
@@ -75,18 +75,20 @@ class Leaks:
         return self._most
 
     def returned(self, late: Iterable[Late], *, leak_after: float) -> None:
-        """Say which overdue checkouts came back since the last look. To be called before ``look``."""
-        for tally, out_since, held, site, holder in late:
+        """Say which overdue checkouts ended since the last look, and how. To be called before ``look``."""
+        late = list(late)
+        threads = thread_names() if late else {}
+        for tally, out_since, held, site, holder, how in late:
             if tally.overdue_out == out_since:
                 self._note(
-                    "pool %s: the connection taken at %s by %s came back after %.1f s",
-                    self.name, place(site), named(holder), held,
+                    "pool %s: the connection taken at %s by %s %s after %.1f s",
+                    self.name, place(site), named(holder, threads), how, held,
                 )  # fmt: skip
             else:
                 self._note(
                     "pool %s: a connection taken at %s by %s was out for %.1f s, longer than leak_after=%g s, "
-                    "and has come back",
-                    self.name, place(site), named(holder), held, leak_after,
+                    "before it %s",
+                    self.name, place(site), named(holder, threads), held, leak_after, how,
                 )  # fmt: skip
 
     def look(self, usages: Iterable[Usage], *, now: float, leak_after: float) -> Counter[str]:
@@ -116,6 +118,7 @@ def holders(usages: Iterable[Usage], now: float) -> str:
     """Return who holds connections, the longest first and at most 20 of them, in one line for a log."""
     outs = [(now - out, usage) for usage, out in ((usage, usage.out_since) for usage in usages) if out]
     outs.sort(key=lambda pair: pair[0], reverse=True)
-    words = [f"{place(usage.site)} by {named(usage.holder)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
+    threads = thread_names()
+    words = [f"{place(usage.site)} by {named(usage.holder, threads)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
     rest = len(outs) - len(words)
     return f"{len(outs)} out: {'; '.join(words)}{f'; and {rest} more' if rest else ''}" if outs else ""

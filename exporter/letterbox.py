@@ -1,53 +1,54 @@
-"""The letterbox, from inside the sidecar: what the processes published, read with care, live ones only."""
+"""The letterbox, from inside the sidecar: what the processes published, which of them live, and what the dead left."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
-import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from exporter.buckets import HISTOGRAMS
+from exporter.ended import Ended
+from exporter.estate import Estate
 from exporter.labels import REJECT_REASONS
-from exporter.publish import FORMAT
-from exporter.records import Histogram, PoolSnapshot, ProcessSnapshot
+from exporter.letters import RejectedError, open_letter
+from exporter.lives import Life, Lives
+from exporter.merge import add_up, add_up_counts, counted
+from exporter.records import PoolSnapshot, ProcessReport, ProcessSnapshot
 
-LIVE_SECONDS = 10.0
-"""A process publishes once a second; one that has not for this long holds nothing that we know of."""
+_RIPE_SECONDS = 10.0
+"""A process that said nothing of its end is settled this long after it was found dead; by then it is for sure."""
 
-MOST_BYTES = 8 * 1024 * 1024
-"""A connection takes some 90 bytes, so this is 90 000 of them in one process."""
+_RIPE_SECONDS_UNLOCKED = 3600.0
+"""Where the file system has no locks, one that is only hung looks dead too."""
 
-_MOST = 2**63
-"""No count reaches it, and larger integers do not fit into the float that the page shows."""
-
-_MOST_POOLS = 1000
-_MOST_LABELS = 100
-_LONGEST_TEXT = 1000
-"""More than any application has, and little enough that one file cannot hold up the page for all."""
+_LISTINGS = 5
+"""Each may miss a file, and hardly ever the same again."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Mail:
-    """What was found: the snapshots of live processes, and how many files were rejected since the start, by reason."""
+    """What was found: the processes that live, and what those that ended had counted.
 
-    snapshots: tuple[ProcessSnapshot, ...]
-    rejected: Mapping[str, int]
+    ``rejected`` is how many files were rejected since the start, by reason; ``contained`` the errors of ours that all
+    processes together contained.
+    """
 
+    reports: tuple[ProcessReport, ...] = ()
+    ended: tuple[PoolSnapshot, ...] = ()
+    rejected: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(REJECT_REASONS, 0))
+    contained: Mapping[str, int] = field(default_factory=dict)
 
-@dataclass(frozen=True)
-class _Header:
-    format: int
+    @property
+    def snapshots(self) -> tuple[ProcessSnapshot, ...]:
+        """The last word of each process that lives."""
+        return tuple(report.snapshot for report in self.reports)
 
 
 @dataclass(frozen=True)
@@ -59,47 +60,65 @@ class _Letter:
     reason: str | None = None
 
 
-class _RejectedError(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-_HEADER = TypeAdapter(_Header)
-_CONTENT = TypeAdapter(ProcessSnapshot)
-
-
 class Letterbox:
     """Reads a directory of published snapshots, as a whole, whenever asked; a file that has not changed is read once.
 
-    A directory that is missing is empty: it may be made later. Every call may come from any thread.
+    A directory that is missing is empty: it may be made later. ``users`` are the ids of those whose files are read
+    beside our own, root's and those of the directory's owner; None stands for everybody. Every call may come from any
+    thread.
     """
 
-    def __init__(self, directory: Path | None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        users: AbstractSet[int] | None = frozenset(),
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._directory = directory
-        self._clock = clock
+        self._users = users
         self._lock = threading.Lock()
         self._letters: dict[str, _Letter] = {}
+        self._lives = Lives(directory, clock=clock, monotonic=monotonic)
+        self._estate = Estate(directory, clock=clock)
         self._rejected = Counter(dict.fromkeys(REJECT_REASONS, 0))
         self._trouble = ""
 
     def read(self) -> Mail:
-        """Return what live processes published. Nothing that lies in the directory makes this raise."""
+        """Return what the processes published. Nothing that lies in the directory makes this raise."""
         with self._lock:
-            entries = sorted(self._entries(), key=lambda entry: entry.name)
-            found = ((entry.name, self._letter(entry)) for entry in entries)
-            self._letters = {name: letter for name, letter in found if letter is not None}
-            now = self._clock()
-            snapshots = (letter.snapshot for letter in self._letters.values())
-            live = tuple(each for each in snapshots if each is not None and _is_live(each, now))
-            return Mail(snapshots=live, rejected=dict(self._rejected))
+            entries = self._entries()
+            self._letters = self._opened(entries)
+            snapshots = {
+                name.removesuffix(".json"): letter.snapshot
+                for name, letter in self._letters.items()
+                if letter.snapshot is not None
+            }
+            lives = self._lives.judge(snapshots)
+            ripe = {name: snapshot for name, snapshot in snapshots.items() if _is_ripe(snapshot, lives[name])}
+            ended = self._estate.settle(ripe, entries.keys()) if entries else Ended()
+            return _mail(snapshots, lives, ended, dict(self._rejected))
 
-    def _entries(self) -> list[os.DirEntry[str]]:
-        if self._directory is None:
-            return []
+    def close(self) -> None:
+        """Let another sidecar tidy up."""
+        with self._lock:
+            self._estate.release()
+
+    def _entries(self) -> dict[str, os.DirEntry[str]]:
+        """List the directory. A file that is replaced while a long list is read may be missing from it: look again."""
+        found: dict[str, os.DirEntry[str]] = {}
+        for _ in range(_LISTINGS):
+            found.update((entry.name, entry) for entry in self._listed())
+            if not any(name not in found and os.path.lexists(self._directory / name) for name in self._letters):
+                break
+        return found
+
+    def _listed(self) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._directory) as entries:
-                found = [each for each in entries if each.name.endswith(".json") and not each.name.startswith(".")]
+                found = sorted(entries, key=lambda entry: entry.name)
+            self._owner = self._directory.stat().st_uid
             trouble = ""
         except FileNotFoundError:
             found, trouble = [], f"there is no {self._directory} yet"
@@ -112,6 +131,11 @@ class Letterbox:
         self._trouble = trouble
         return found
 
+    def _opened(self, entries: Mapping[str, os.DirEntry[str]]) -> dict[str, _Letter]:
+        ours = (each for each in entries.values() if each.name.endswith(".json") and not each.name.startswith("."))
+        found = ((entry.name, self._letter(entry)) for entry in ours)
+        return {name: letter for name, letter in found if letter is not None}
+
     def _letter(self, entry: os.DirEntry[str]) -> _Letter | None:
         before = self._letters.get(entry.name)
         try:
@@ -120,10 +144,12 @@ class Letterbox:
             # What could not be read may be readable now, without a trace on the file: that alone is tried again.
             if before is not None and before.version == version and before.reason != "unreadable":
                 return before
-            return _Letter(version, snapshot=_opened(entry.path, status))
+            if not self._is_allowed(status.st_uid):
+                raise RejectedError("foreign")  # noqa: TRY301  told like all that is found inside
+            return _Letter(version, snapshot=open_letter(entry.path, status))
         except FileNotFoundError:
             return None  # its process ended, or wrote the next one, just now
-        except _RejectedError as rejected:
+        except RejectedError as rejected:
             letter = _Letter(version, reason=rejected.reason)
         except OSError:
             letter = _Letter(version, reason="unreadable")
@@ -131,88 +157,37 @@ class Letterbox:
             self._reject(entry, str(letter.reason), said=before is not None and before.reason == letter.reason)
         return letter
 
+    def _is_allowed(self, user: int) -> bool:
+        return self._users is None or user in self._users or user in (os.geteuid(), 0, self._owner)
+
     def _reject(self, entry: os.DirEntry[str], reason: str, *, said: bool) -> None:
         self._rejected[reason] += 1
         if not said:
-            _log.warning("ignoring %r in processes.directory: %s", entry.name, reason.replace("_", " "))
+            hint = "; name its user in processes.users if it is yours" if reason == "foreign" else ""
+            _log.warning("ignoring %r in processes.directory: %s%s", entry.name, reason.replace("_", " "), hint)
 
 
-def _is_live(snapshot: ProcessSnapshot, now: float) -> bool:
-    # A time to come is as dead as one long past: the clock was set back, and whoever lives has written since then.
-    return abs(now - snapshot.taken) <= LIVE_SECONDS
+def _is_ripe(snapshot: ProcessSnapshot, life: Life) -> bool:
+    wait = _RIPE_SECONDS if snapshot.locked else _RIPE_SECONDS_UNLOCKED
+    return life.state == "dead" and (snapshot.ended or life.dead_for >= wait)
 
 
-def _opened(path: str, status: os.stat_result) -> ProcessSnapshot:
-    if not stat.S_ISREG(status.st_mode):
-        raise _RejectedError("not_regular")  # unopened: to open a device or a pipe is to do something to it
-    if status.st_size > MOST_BYTES:
-        raise _RejectedError("too_big")
-    with open(path, "rb", opener=_carefully) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise _RejectedError("too_big")
-    return _understood(content)
-
-
-def _carefully(path: str, flags: int) -> int:
-    """Open without following a link or waiting for a writer, should one have taken the file's place by now."""
-    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return handle
-    os.close(handle)
-    raise _RejectedError("not_regular")
-
-
-def _understood(content: bytes) -> ProcessSnapshot:
-    try:
-        if _HEADER.validate_json(content, strict=True).format != FORMAT:
-            raise _RejectedError("unknown_format")
-        snapshot = _CONTENT.validate_json(content, strict=True)
-    except ValidationError:
-        raise _RejectedError("malformed") from None
-    if not math.isfinite(snapshot.taken) or not _are_counts(snapshot.contained):
-        raise _RejectedError("malformed")
-    if not all(map(_is_sound, snapshot.pools)):
-        raise _RejectedError("malformed")
-    if len(snapshot.pools) > _MOST_POOLS or not all(len(text) <= _LONGEST_TEXT for text in _texts(snapshot)):
-        raise _RejectedError("too_big")
-    return snapshot
-
-
-def _texts(snapshot: ProcessSnapshot) -> Iterator[str]:
-    yield from snapshot.contained
-    for pool in snapshot.pools:
-        yield from (value for value in vars(pool.identity).values() if isinstance(value, str))
-        for value in vars(pool).values():
-            if isinstance(value, dict):
-                yield from value
-
-
-def _is_sound(pool: PoolSnapshot) -> bool:
-    """Tell whether every number can be added up and shown: no NaN, nothing endless but a limit, nothing below 0."""
-    most = pool.connections_max
-    return (
-        all(_fits(getattr(pool, name), bounds) for name, bounds in HISTOGRAMS.items())
-        and all(0 <= number < _MOST for number in _numbers(pool))
-        and all(_are_counts(value) for value in vars(pool).values() if isinstance(value, dict))
-        and (most is None or most >= 0)
+def _mail(
+    snapshots: Mapping[str, ProcessSnapshot], lives: Mapping[str, Life], ended: Ended, rejected: Mapping[str, int]
+) -> Mail:
+    reports, dead = [], []
+    for name, snapshot in snapshots.items():
+        life = lives[name]
+        if name in ended.ids:
+            continue
+        if life.state == "dead":
+            dead.append(snapshot)
+        else:
+            reports.append(ProcessReport(snapshot, life.state, life.age))
+    contained = (ended.contained, *(each.snapshot.contained for each in reports), *(each.contained for each in dead))
+    return Mail(
+        reports=tuple(reports),
+        ended=add_up((*ended.pools, *(counted(pool) for process in dead for pool in process.pools))),
+        rejected=rejected,
+        contained=add_up_counts(contained),
     )
-
-
-def _are_counts(counts: Mapping[str, int]) -> bool:
-    return len(counts) <= _MOST_LABELS and all(0 <= count < _MOST for count in counts.values())
-
-
-def _fits(histogram: Histogram | None, bounds: tuple[float, ...]) -> bool:
-    return histogram is None or len(histogram.counts) == len(bounds) + 1
-
-
-def _numbers(pool: PoolSnapshot) -> Iterator[float]:
-    for name, value in vars(pool).items():
-        if isinstance(value, Histogram):
-            yield from (*value.counts, value.sum)
-        elif isinstance(value, int | float) and name != "connections_max":
-            yield value
-    for connection in pool.connections:
-        # An id is no count: those that a pooler makes up may be below 0.
-        yield from (connection.seconds, connection.age, abs(connection.server_id or 0))

@@ -5,21 +5,35 @@ There is no public way to ask for most of it; what is not there is left out.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy.pool import Pool, QueuePool
 
 
-def limits(pool: Pool | None, *, opened: int) -> dict[str, Any]:
-    """Read what a pool with a size says of it; nothing for the classes that have none."""
-    if not isinstance(pool, QueuePool):
+class Pools(list[Pool]):
+    """Some pools. One is among them when it is the very same: what an application's class calls equal is not."""
+
+    def __contains__(self, pool: object) -> bool:
+        return any(each is pool for each in self)
+
+
+def limits(pools: Iterable[Pool], *, opened: int) -> dict[str, Any]:
+    """Read what pools with a size say of it, together; nothing for the classes that have none."""
+    queues = [pool for pool in pools if isinstance(pool, QueuePool)]
+    if not queues:
         return {}
-    size, most = pool.size(), getattr(pool, "_max_overflow", None)
+    size, most = sum(pool.size() for pool in queues), [_most(pool) for pool in queues]
     return {
         "size": size,
         "overflow": max(opened - size, 0) if size else 0,
-        "connections_max": None if most is None else float("inf") if most == -1 else size + most,
+        "connections_max": None if None in most else sum(each for each in most if each is not None),
     }
+
+
+def _most(pool: QueuePool) -> float | None:
+    overflow = getattr(pool, "_max_overflow", None)
+    return None if overflow is None else float("inf") if overflow == -1 else pool.size() + overflow
 
 
 def settings(pool: Pool | None) -> dict[str, Any]:
@@ -34,17 +48,27 @@ def settings(pool: Pool | None) -> dict[str, Any]:
 
 def open_slots(pool: Pool | None) -> int:
     """Count the connections that a pool with a queue has open; 0 for the classes that do not count theirs."""
-    return queued(pool) + checked_out(pool) if isinstance(pool, QueuePool) else 0
+    return idle_in(pool) + checked_out(pool) if isinstance(pool, QueuePool) else 0
 
 
-def queued(pool: QueuePool) -> int:
-    """Count the slots in the pool. Its own checkedin() takes the lock that checkouts take, and a fork would keep it."""
-    queue = pool._pool
-    # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.
-    slots = vars(queue).get("_queue", ()) if pool._is_asyncio else getattr(queue, "queue", ())
-    return slots.qsize() if hasattr(slots, "qsize") else len(slots)
+def idle_in(pool: QueuePool) -> int:
+    """Count the connections in the pool. A slot whose connection was invalidated has none."""
+    try:
+        return sum(record.dbapi_connection is not None for record in list(_slots(pool)))
+    except RuntimeError:  # one came or went while we copied
+        return len(_slots(pool))
 
 
 def checked_out(pool: QueuePool) -> int:
     """Count the slots that are out of the pool."""
-    return pool.size() - queued(pool) + int(getattr(pool, "_overflow", 0))
+    return pool.size() - len(_slots(pool)) + int(getattr(pool, "_overflow", 0))
+
+
+def _slots(pool: QueuePool) -> Collection[Any]:
+    """Return the slots in the pool."""
+    # Its own checkedin() takes the lock that checkouts take, and a fork would keep it.
+    queue = pool._pool
+    # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.
+    slots = vars(queue).get("_queue", ()) if pool._is_asyncio else getattr(queue, "queue", ())
+    found: Collection[Any] = getattr(slots, "_queue", slots)
+    return found

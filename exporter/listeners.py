@@ -16,11 +16,14 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from exporter.codes import stale_code
-from exporter.contained import contain
+from exporter.contained import contain, contain_ours
 from exporter.ear import Ear
+from exporter.entry import forget
 from exporter.reasons import cause_of, pool_of, reason_of
 
 _MOST_DETACHED = 1000
+_CLOSING = ("checkin", "close")
+"""Events out of which nothing may be raised, not even what is the application's: it would cost the pool a place."""
 
 
 def listen(pool: Pool, ear: Ear) -> None:
@@ -47,12 +50,17 @@ class Listeners:
         """Return the listeners by the event that each is for."""
         of_life = (self.invalidate, self.soft_invalidate, self.close, self.detach, self.close_detached)
         of_use = (self.connect, self.checkout, self.checkin) if self._ear.events_only else ()
-        return {listener.__name__: _contained(listener) for listener in (*of_life, *of_use)}
+        return {listener.__name__: _contained(listener, self._ear) for listener in (*of_life, *of_use)}
 
-    def invalidate(self, _dbapi_connection: Any, _record: Any, exception: BaseException | None) -> None:
+    def _hears(self, record: Any) -> bool:
+        """Tell whether the pool is one of ours: listeners go along to whatever the application calls recreate() for."""
+        ear = self._ear
+        return ear.active and (ear.events_only or getattr(pool_of(record), "_pool_exporter_ear", None) is ear)
+
+    def invalidate(self, _dbapi_connection: Any, record: Any, exception: BaseException | None) -> None:
         """Note why the connection is declared unusable; its close follows."""
         ear = self._ear
-        if ear.active:
+        if self._hears(record):
             cause = cause_of(exception)
             ear.ledger.note("invalidation", cause)
             if cause == "disconnect":
@@ -62,20 +70,19 @@ class Listeners:
 
     def soft_invalidate(self, _dbapi_connection: Any, record: Any, _exception: BaseException | None) -> None:
         """Count a connection that is to be replaced at its next checkout."""
-        if self._ear.active:
-            self._ear.usage_of(record).tally.soft += 1
+        if self._hears(record):
+            self._ear.ledger.note("invalidation", "soft")
 
     def close(self, _dbapi_connection: Any, record: Any) -> None:
         """End the usage with its connection, and note why."""
         ear = self._ear
-        if ear.active:
+        if self._hears(record):
             usage = ear.usage_of(record)
             now = time.perf_counter()
             ear.end_use(usage, now)
-            usage.tally.lifetime = now - usage.opened
-            usage.tally.close_reason = reason_of(record)
+            usage.closed(now, reason_of(record))
             # From here on the connection is nobody's: the return that follows an invalidation finds nothing to end.
-            record.info.pop(ear.key, None)  # not there when stop() has just changed the key
+            forget(record)
 
     def detach(self, dbapi_connection: Any, record: Any) -> None:
         """Let the usage go with its connection, to whoever detached it: when that is closed, no record will tell."""
@@ -87,7 +94,7 @@ class Listeners:
             return
         fairy = None if usage.fairy is None else usage.fairy()
         if fairy is not None:
-            fairy.info[ear.key] = usage
+            fairy.pool_exporter_usage = usage
             ear.detached[id(dbapi_connection)] = weakref.ref(usage)
         elif usage.closes_when_collected():
             ear.detached[id(dbapi_connection)] = lambda: usage  # close_detached follows at once
@@ -101,11 +108,8 @@ class Listeners:
             return
         find = ear.detached.pop(id(dbapi_connection), None)
         usage = None if find is None else find()
-        if usage is None:
-            ear.ledger.note("close", "detached")
-        else:
-            usage.tally.lifetime = time.perf_counter() - usage.opened
-            usage.tally.close_reason = "detached" if usage.tally.detached else "garbage_collected"
+        if usage is not None:  # else it was detached before we listened, or from a pool that is none of ours
+            usage.closed(time.perf_counter(), "detached" if usage.tally.detached else "garbage_collected")
 
     # What the seam tells otherwise, exactly and cheaper.
 
@@ -124,16 +128,27 @@ class Listeners:
         self._ear.gave_back(record, pool_of(record))
 
 
-def _contained(listener: Callable[..., None]) -> Callable[..., None]:
+def listens(pool: Pool, ear: Ear) -> bool:
+    """Tell whether ``ear`` hears the events of a pool."""
+    try:
+        return any(getattr(listener, "pool_exporter", None) is ear for listener in pool.dispatch.close)
+    except RuntimeError:  # the application adds a listener of its own at this moment; the next look will tell
+        return True
+
+
+def _contained(listener: Callable[..., None], ear: Ear) -> Callable[..., None]:
     where = listener.__name__
 
     def contained(*args: Any) -> None:
         try:
             listener(*args)
-        except Exception:
-            contain(where)
+        except Exception as error:
+            if where in _CLOSING:
+                contain(where)
+            else:
+                contain_ours(where, error)
 
-    vars(contained)["pool_exporter"] = True  # so that a second attach finds the first
+    vars(contained)["pool_exporter"] = ear  # so that a second attach finds the first
     return contained
 
 

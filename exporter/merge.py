@@ -8,12 +8,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from exporter.buckets import HISTOGRAMS
 from exporter.records import Histogram, PoolIdentity, PoolSnapshot
 
 _LARGEST = frozenset(
     {"used_longest_seconds", "waiting_longest_seconds", "recycle_seconds", "timeout_seconds", "pre_ping"}
 )
 """Ages, of which the longer tells the truth about both, and settings, which are nobody's share. All else is summed."""
+
+_COUNTED = frozenset(
+    {"checkouts", "checkins", "connects", "connect_errors", "closes", "invalidations", "stale_ping", "stale_use"}
+    | {"timeouts", "overdue_checkouts", "garbage_collected", "detaches", "disposals", *HISTOGRAMS}
+)
+"""What a pool has counted, and what stays true when it is no more. All else is what it holds, or how it is set."""
 
 
 def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
@@ -26,6 +33,17 @@ def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
     for snapshot in snapshots:
         by_name.setdefault(snapshot.identity.name, []).append(snapshot)
     return tuple(_added(by_name[name]) for name in sorted(by_name))
+
+
+def counted(pool: PoolSnapshot) -> PoolSnapshot:
+    """Return what a pool had counted, now that its process has ended and holds nothing open any more."""
+    return PoolSnapshot(identity=pool.identity, **{name: getattr(pool, name) for name in _COUNTED})
+
+
+def is_used(pool: PoolSnapshot) -> bool:
+    """Tell whether anything has ever happened to a pool; what comes next makes a connection, and wakes us."""
+    counts = (pool.checkouts, pool.connects, pool.connect_errors, pool.disposals, pool.idle, pool.used)
+    return any((*counts, pool.waiting or 0, pool.detached, pool.orphaned))
 
 
 def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -136,7 +136,7 @@ def reports_by_server(
 
 def process_name(process: ProcessSnapshot) -> str:
     """Return what tells a process from every other one."""
-    return str(process.pid)
+    return process.id or str(process.pid)
 
 
 def same_family(dialect: str, server: Addressed) -> bool:

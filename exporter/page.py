@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from exporter.labels import UseState
-from exporter.records import Match, Overview, PoolSnapshot, ServerSnapshot, ServerView
+from exporter.labels import PROCESS_STATES, UseState
+from exporter.processes import process_name
+from exporter.records import Match, Overview, PoolSnapshot, ProcessReport, ServerSnapshot, ServerView
 from exporter.version import VERSION
 
 STYLE = """
@@ -65,6 +66,11 @@ _LEGEND = (
 )
 
 
+_PROCESSES = ("process", "state", "#pools", "#connections", "#reported")
+_MOST_PROCESSES = 100
+_LAST = "<p>Silent: it lives, but its last report is old. That still counts.</p>\n"
+
+
 @dataclass(frozen=True)
 class _Cell:
     text: str
@@ -74,19 +80,20 @@ class _Cell:
 
 def render(seen: Overview, *, leak_after: float) -> str:
     """Return the page. A pool with a checkout older than ``leak_after`` seconds is marked."""
-    processes = seen.processes.get("live", 0)
+    live, silent = (sum(report.state == state for report in seen.processes) for state in PROCESS_STATES)
     sections = (
         _section("Pools", _POOLS, [_pool(pool, leak_after) for pool in seen.pools], "No pool is published."),
         _section("Servers", _SERVERS, [_server(view, seen.now) for view in seen.servers], "No server is set up."),
         _section(
             "The match", _MATCHES, [_match(each) for each in seen.matches], "No pool meets a sampled server.", _LEGEND
         ),
+        _section("Processes", _PROCESSES, [_process(each) for each in _reported(seen)], "No process publishes.", _LAST),
     )
     return _PAGE.format(
         style=STYLE,
         version=html.escape(VERSION),
         moment=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seen.now)),
-        processes=f"{processes} live process{'' if processes == 1 else 'es'}{_rejects(seen)}",
+        processes=f"{live} live process{'' if live == 1 else 'es'}{_silent(silent)}{_rejects(seen)}",
         sections="".join(sections),
     )
 
@@ -147,8 +154,28 @@ def _match(match: Match) -> list[_Cell]:
     ]
 
 
+def _reported(seen: Overview) -> list[ProcessReport]:
+    """Return the processes to show, the silent ones and those with the oldest reports first."""
+    return sorted(seen.processes, key=lambda each: (each.state, each.age), reverse=True)[:_MOST_PROCESSES]
+
+
+def _process(report: ProcessReport) -> list[_Cell]:
+    pools = report.snapshot.pools
+    return [
+        _Cell(process_name(report)),
+        _Cell("resting" if report.snapshot.resting else report.state, bad=report.state == "silent"),
+        _number(len(pools)),
+        _number(sum(pool.idle + pool.used for pool in pools)),
+        _Cell(f"{_span(report.age)} ago", number=True),
+    ]
+
+
 def _number(value: int, *, bad: bool = False) -> _Cell:
     return _Cell(str(value), number=True, bad=bad)
+
+
+def _silent(count: int) -> str:
+    return f", {count} alive but silent" if count else ""
 
 
 def _rejects(seen: Overview) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.engine import Dialect
 
-from exporter.contained import contain
+from exporter.contained import contain, contain_ours
 from exporter.ear import Ear
 
 
@@ -68,8 +68,8 @@ class _WatchedPing:
     def _note(self, began: float, error: BaseException | None, *, alive: bool) -> None:
         try:
             self.ear.pinged(time.perf_counter() - began, error, alive=alive)
-        except Exception:
-            contain("ping")
+        except Exception as failure:
+            contain_ours("ping", failure)
 
 
 def _is_heard(dialect: Dialect) -> bool:

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine
 
-from exporter import instrument
+from exporter import attach
 from exporter.contained import contain
+from exporter.wish import Wish
 
 _PREFIX = "pool_exporter_"
 
@@ -39,7 +41,7 @@ class PoolExporterPlugin(CreateEnginePlugin):
     def engine_created(self, engine: Engine) -> None:
         """Instrument the engine; whatever goes wrong, the application gets it."""
         try:
-            instrument(engine, **self._options)
+            attach(engine, Wish(**self._options))
         except Exception:
             contain("plugin")
 
@@ -50,8 +52,12 @@ def _ours(url: URL) -> dict[str, Any]:
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {}
-    for key, value in given.items():
+    for key, each in given.items():
         name = key.removeprefix(_PREFIX)
+        # Given twice in a URL, the last one holds, as in create_engine; None is what an unset setting often is.
+        value = each[-1] if isinstance(each, tuple) and each else each
+        if value is None:
+            continue
         try:
             options[name] = _READERS.get(name, _unknown)(value)
         except (TypeError, ValueError) as error:
@@ -73,7 +79,15 @@ def _switch(value: Any) -> bool:
     return words[str(value).lower()]
 
 
-def _as_it_is(value: Any) -> Any:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("give a text")
+    return value
+
+
+def _registry(value: Any) -> CollectorRegistry:
+    if not isinstance(value, CollectorRegistry):
+        raise TypeError("give a CollectorRegistry of prometheus_client, in create_engine")
     return value
 
 
@@ -82,8 +96,8 @@ def _unknown(_value: Any) -> Any:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "name": str,
+    "name": _text,
     "leak_after": _seconds,
     "call_sites": _switch,
-    "registry": _as_it_is,
+    "registry": _registry,
 }

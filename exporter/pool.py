@@ -7,27 +7,31 @@ import threading
 import time
 import weakref
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from exporter.ear import Ear
 from exporter.identity import identify
 from exporter.leaks import Leaks, TimeoutLog, place
-from exporter.limits import checked_out, limits, open_slots, queued, settings
+from exporter.limits import Pools, checked_out, idle_in, limits, open_slots, settings
 from exporter.pings import follow_pings
 from exporter.records import PooledConnection, PoolSnapshot
-from exporter.seam import install, remove
+from exporter.seam import ear_of, hears, install, remove
 from exporter.tally import Usage
 from exporter.totals import Totals
-from exporter.who import named
+from exporter.who import named, thread_names
 
 _SITES = 20
 """Call sites shown apart for a pool; the rest are summed as ``other``. Code invents sites, so they are bounded."""
 
 _UNHEARD: dict[str, Any] = {"connect_errors": None, "disposals": None}
 """What no event tells, besides waits and timeouts: without the seam there is no number for it, not 0."""
+
+_NEVER_IDLE: dict[str, Any] = {"idle_seconds": None, "ping_seconds": None}
+"""What there is no number for in a pool that keeps no connection: none lies idle, and only what did so is pinged."""
 
 
 class PoolMonitor:
@@ -40,7 +44,7 @@ class PoolMonitor:
         self._target = weakref.ref(target)
         pool = target.pool if isinstance(target, Engine) else target
         self._last_pool = weakref.ref(pool)
-        self._can_wait = isinstance(pool, QueuePool)
+        self._named = name is not None
         self.identity = identify(target, name=name)
         self._reading = threading.Lock()
         self._leaks = Leaks(self.identity.name)
@@ -52,28 +56,44 @@ class PoolMonitor:
         )
         self._timeouts = TimeoutLog(self.identity.name)
         self._ear.complain = self._timeouts.say
-        # The first page is to be true, so what is open already is counted by the pool's own word.
-        self._unmet_pool = self._last_pool
-        self._ear.unmet = open_slots(pool)
-        install(pool, self._ear)
+        self._hear(pool)
 
     def configure(self, *, name: str | None, leak_after: float | None, call_sites: bool | None) -> None:
         """Change what was given; None changes nothing."""
         if name is not None:
+            self._named = True
             self.identity = dataclasses.replace(self.identity, name=name)
             self._leaks.name = self._timeouts.name = name
         if leak_after is not None:
-            self._ear.leak_after = leak_after
+            self._ear.set_leak_after(leak_after)
         if call_sites is not None:
             self._ear.call_sites = call_sites
             for usage in () if call_sites else self._ear.ledger.peek():
                 usage.site = None  # each keeps its last one, which no checkout will replace
         self._follow(self.pool())
 
+    def told(self) -> tuple[Engine | Pool | None, dict[str, Any]]:
+        """Return what is watched, None when it was collected, and what was told of it, as ``configure`` takes it."""
+        ear = self._ear
+        return self._target(), {
+            "name": self.identity.name,
+            "leak_after": ear.leak_after,
+            "call_sites": ear.call_sites,
+        }
+
+    def ring(self, bell: Callable[[], None], *, always: bool) -> None:
+        """Ring ``bell``, in the application's thread, whenever a connection is made or met for the first time.
+
+        With ``always`` also when one is taken that has lain idle.
+        """
+        self._ear.bell, self._ear.calling = bell, always
+
     def stop(self) -> None:
         """Hear nothing more, and keep nothing of what was heard."""
+        pools = self._pools(self.pool())
         self._ear.stop()
-        remove(self.pool(), self._ear)
+        for pool in pools or (None,):
+            remove(pool, self._ear)
 
     def after_fork(self) -> None:
         """Forget all that the parent counted. A connection inherited from it is adopted when the child uses it."""
@@ -87,11 +107,11 @@ class PoolMonitor:
     def pool(self) -> Pool | None:
         """Return the pool as it is now (dispose() replaces it); None when it was collected."""
         target = self._target()
-        if target is None:
-            # The engine is gone; its pool lives on while another engine or a connection that is out holds it.
-            return self._last_pool()
-        pool = target.pool if isinstance(target, Engine) else target
-        if self._last_pool() is not pool:
+        # A pool that was given without its engine may have an heir, which the engine's dispose() put in its place; so
+        # may one whose engine is gone while another engine, or a connection that is out, holds it.
+        known = (self._ear.heir(), target, self._last_pool()) if not isinstance(target, Engine) else (target.pool,)
+        pool = next((each for each in known if each is not None), None)
+        if pool is not None and self._last_pool() is not pool:
             self._last_pool = weakref.ref(pool)
         return pool
 
@@ -117,14 +137,17 @@ class PoolMonitor:
         now = time.perf_counter()
         usages = [usage for usage in usages if _open(usage)]
         pooled = [usage for usage in usages if not usage.tally.detached]
-        mine = [usage for usage in pooled if pool is not None and (usage.pool is None or usage.pool() is pool)]
-        rows = tuple(_row(usage, now) for usage in mine)
+        pools = self._pools(pool)
+        mine = [usage for usage in pooled if pools and (usage.pool is None or usage.pool() in pools)]
+        threads = thread_names()
+        rows = tuple(_row(usage, now, threads) for usage in mine)
         used = sum(row.state == "used" for row in rows)
         idle = len(rows) - used
         if pool is not None and ear.unmet:
             idle, used = self._with_unmet(pool, idle=idle, used=used)
         outs = [out for out in (usage.out_since for usage in pooled) if out]
         sites = self._leaks.look(pooled, now=now, leak_after=ear.leak_after)
+        overdue = sum(usage.out_since == usage.tally.overdue_out > 0.0 for usage in pooled)  # now, or once
         return PoolSnapshot(
             identity=self.identity,
             idle=idle,
@@ -134,18 +157,52 @@ class PoolMonitor:
             used_longest_seconds=max((now - out for out in outs), default=0.0),
             overdue=sum(sites.values()),
             overdue_by_site=_bounded(sites),
-            overdue_checkouts=self._leaks.count(ended=totals.counts["late"], now=sum(sites.values())),
+            overdue_checkouts=self._leaks.count(ended=totals.counts["late"], now=overdue),
             connections=rows,
-            **limits(pool, opened=idle + used),
+            **limits(pools, opened=idle + used),
             **settings(pool),
             **(_waits(pool, ear, totals, now) if self._can_wait and not ear.events_only else {}),
-            **{**_sums(totals), **(_UNHEARD if ear.events_only else {})},
+            **{
+                **totals.told(),
+                **(_UNHEARD if ear.events_only else {}),
+                **(_NEVER_IDLE if self._never_idle else {}),
+            },
         )
 
+    def _pools(self, pool: Pool | None) -> Pools:
+        """Return the pool, and those of engines that shared it until they disposed of it."""
+        pools = Pools([] if pool is None else [pool])
+        for engine, heir in self._ear.heirs:
+            other = getattr(engine(), "pool", None)
+            if other is not None and other is heir() and other not in pools and ear_of(other) is self._ear:
+                pools.append(other)
+        return pools
+
+    def follow(self, target: Engine | Pool) -> None:
+        """Take the engine of a pool that was given without one, or whose engine is gone: it tells of the next pool."""
+        if isinstance(target, Engine) and not isinstance(self._target(), Engine):
+            self._target = weakref.ref(target)
+            self.identity = identify(target, name=self.identity.name if self._named else None)
+            self._leaks.name = self._timeouts.name = self.identity.name
+
     def _follow(self, pool: Pool | None) -> None:
-        """Hear the pings of an engine that was made with this pool, ``create_engine(pool=...)``, after us."""
-        if pool is not None and self._ear.active:
-            follow_pings(pool, self._ear)
+        """Hear a pool that was put in by hand, and the pings of an engine that was made with it after us."""
+        ear = self._ear
+        if pool is None or not ear.active:
+            return
+        if not hears(pool, ear):
+            self._hear(pool)
+        follow_pings(pool, ear)
+
+    def _hear(self, pool: Pool) -> None:
+        """Begin to hear a pool, and count what is open by its own word: the first page is to be true."""
+        self._can_wait, self._never_idle = isinstance(pool, QueuePool), isinstance(pool, NullPool)
+        self.identity = dataclasses.replace(self.identity, pool_class=type(pool).__name__)
+        self._unmet_pool = weakref.ref(pool)
+        self._ear.unmet = open_slots(pool)
+        install(pool, self._ear)
+        if not self._ear.active:  # stopped by another thread meanwhile
+            remove(pool, self._ear)
 
     def _with_unmet(self, pool: Pool, *, idle: int, used: int) -> tuple[int, int]:
         """Add the connections that were open before we came and have not been met: the pool itself counts those."""
@@ -153,7 +210,7 @@ class PoolMonitor:
             self._ear.unmet = 0
             return idle, used
         more_used = min(max(checked_out(pool) - used, 0), self._ear.unmet)
-        more_idle = min(max(queued(pool) - idle, 0), self._ear.unmet - more_used)
+        more_idle = min(max(idle_in(pool) - idle, 0), self._ear.unmet - more_used)
         return idle + more_idle, used + more_used
 
 
@@ -165,7 +222,7 @@ def _open(usage: Usage) -> bool:
     return usage.tally.detached or record is None or record.dbapi_connection is not None
 
 
-def _row(usage: Usage, now: float) -> PooledConnection:
+def _row(usage: Usage, now: float, threads: Mapping[int | None, str]) -> PooledConnection:
     out = usage.out_since  # read once: the connection may come back while we look
     return PooledConnection(
         state="used" if out else "idle",
@@ -173,7 +230,7 @@ def _row(usage: Usage, now: float) -> PooledConnection:
         age=max(now - usage.opened, 0.0),
         server_id=usage.server_id,
         site=place(usage.site) if out else None,
-        holder=named(usage.holder) if out else None,
+        holder=named(usage.holder, threads) if out else None,
     )
 
 
@@ -193,26 +250,4 @@ def _waits(pool: Pool | None, ear: Ear, totals: Totals, now: float) -> dict[str,
         **counts,
         "waiting": len(began),
         "waiting_longest_seconds": max((now - each for each in began), default=0.0),
-    }
-
-
-def _sums(totals: Totals) -> dict[str, Any]:
-    counts = totals.counts
-    return {
-        "checkouts": counts["checkouts"],
-        "checkins": counts["checkins"],
-        "connects": counts["connects"],
-        "connect_errors": counts["connect_errors"],
-        "garbage_collected": counts["garbage_collected"],
-        "detaches": counts["detaches"],
-        "disposals": counts["disposals"],
-        "closes": dict(totals.closes),
-        "invalidations": dict(totals.invalidations),
-        "stale_ping": {code: count for (found, code), count in totals.stale.items() if found == "ping"},
-        "stale_use": {code: count for (found, code), count in totals.stale.items() if found == "use"},
-        "use_seconds": totals.use.histogram(),
-        "connect_seconds": totals.connect.histogram(),
-        "idle_seconds": totals.idle.histogram(),
-        "lifetime_seconds": totals.lifetime.histogram(),
-        "ping_seconds": totals.ping.histogram(),
     }

@@ -53,6 +53,23 @@ def _callers(name: str) -> Iterator[str]:
         yield frame.f_code.co_name
 
 
+def detaching() -> Any:
+    """Return the connection's proxy when its return to the pool is a detach; None when it is a checkin."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") != "sqlalchemy.pool.base":
+        frame = frame.f_back
+    return None if frame is None or frame.f_code.co_name != "detach" else frame.f_locals.get("self")
+
+
+def is_own_timeout(error: BaseException, pool: Any) -> bool:
+    """Tell whether this is the timeout of a pool: a creator or a listener may have met that of another pool."""
+    frame: FrameType | None = None
+    trace = error.__traceback__
+    while isinstance(error, exc.TimeoutError) and trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+    return frame is not None and frame.f_locals.get("self") is pool
+
+
 def _replaced(record: Any) -> str:
     """Tell why a connection is replaced at checkout, asking in SQLAlchemy's own order."""
     pool = pool_of(record)

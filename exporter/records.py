@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.buckets import USE_BUCKETS
-from exporter.labels import SampleErrorReason, SessionState, UseState
+from exporter.labels import ProcessState, SampleErrorReason, SessionState, UseState
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,29 @@ class PoolSnapshot:
 class ProcessSnapshot:
     """What one process publishes: all its pools at one moment, and who and when that was (seconds since 1970).
 
-    ``contained`` are the errors of ours that this process has kept from the application so far, by place.
+    ``id`` is its own, whatever its pid is; ``host`` is the machine or container that it runs in. When it is ``locked``
+    it holds a lock for as long as it lives. One that is ``resting`` publishes again when something happens, and one
+    that has ``ended`` never again. ``contained`` are errors of ours that the application never saw, by place.
     """
 
     pid: int
     taken: float
     pools: tuple[PoolSnapshot, ...] = ()
+    id: str = ""
+    host: str = ""
+    locked: bool = False
+    resting: bool = False
+    ended: bool = False
     contained: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProcessReport:
+    """A process that lives, with the last that it published: how many seconds ago, and whether it is silent since."""
+
+    snapshot: ProcessSnapshot
+    state: ProcessState
+    age: float
 
 
 @dataclass(frozen=True)
@@ -296,15 +312,17 @@ class Unowned:
 class Overview:
     """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
 
-    ``contained`` are the errors that the live processes kept to themselves, added up by place. ``holders`` are all
-    connections in use, those of the pools that belong to no server too.
+    ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported. ``contained`` are
+    the errors that processes kept to themselves, added up by place. ``holders`` are all connections in use, those of
+    the pools that belong to no server too.
     """
 
     now: float
     pools: tuple[PoolSnapshot, ...]
     servers: tuple[ServerView, ...]
     matches: tuple[Match, ...]
-    processes: Mapping[str, int] = field(default_factory=dict)
+    processes: tuple[ProcessReport, ...] = ()
+    ended: tuple[PoolSnapshot, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     contained: Mapping[str, int] = field(default_factory=dict)
     unowned: tuple[Unowned, ...] = ()

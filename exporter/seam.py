@@ -13,25 +13,27 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
-from exporter.contained import contain
+from exporter.contained import contain, contain_ours
 from exporter.ear import DEAF, Ear
-from exporter.listeners import listen
+from exporter.listeners import listen, listens
 from exporter.pings import leave_pings, watch_pings
 from exporter.swap import base_of, subclass, swap_class
 from exporter.waits import ended_without, leave_queue, watch_queue
+
+_USES = {"connect", "_do_return_conn"}
+"""The methods of a pool that every use goes through."""
 
 
 def install(pool: Pool, ear: Ear) -> None:
     """Let ``ear`` hear ``pool`` and every pool that dispose() will put in its place; raises nothing.
 
-    A class may refuse to be swapped: its metaclass asks for more than a name, or it is not to be inherited from. Then
-    SQLAlchemy's events are all that is heard.
+    Where the class cannot be swapped, or the pool has methods that no class can stand before, SQLAlchemy's events are
+    all that is heard.
     """
     try:
         _enter(pool, ear)
@@ -64,9 +66,19 @@ def ear_of(pool: Pool) -> Ear | None:
     return ear
 
 
+def hears(pool: Pool, ear: Ear) -> bool:
+    """Tell whether a pool is heard: by ``ear``, or by another, of whose pools it is one then."""
+    other = ear_of(pool)
+    return other is ear or (other is not None and other.active) or (ear.events_only and listens(pool, ear))
+
+
 def _enter(pool: Any, ear: Ear) -> None:
-    pool._pool_exporter_ref = weakref.ref(pool)
-    pool._pool_exporter_ear = ear
+    own = vars(pool)  # not past a __setattr__ of the application's
+    if replaced := sorted(_USES & own.keys()):
+        raise TypeError(
+            f"{', '.join(replaced)} of this pool was replaced on the pool itself, before which no class stands"
+        )
+    own["_pool_exporter_ref"], own["_pool_exporter_ear"] = weakref.ref(pool), ear
     if base_of(pool) is None:
         swap_class(pool, _watched_class(type(pool)))
     watch_queue(getattr(pool, "_pool", None), ear)
@@ -98,7 +110,7 @@ def _watched_new(new: Any) -> Any:
     def watched_new(cls: Any, *args: Any, **options: Any) -> Any:
         pool = new(cls) if new is object.__new__ else new(cls, *args, **options)
         # Not as attributes of the class: one that an instance has as well is found the slow way.
-        pool._pool_exporter_ref, pool._pool_exporter_ear = weakref.ref(pool), DEAF
+        vars(pool).update(_pool_exporter_ref=weakref.ref(pool), _pool_exporter_ear=DEAF)
         return pool
 
     return watched_new
@@ -115,19 +127,28 @@ def _watched_connect(connect: Any) -> Any:
             # SingletonThreadPool gives a thread that asks again what it has: that is no second checkout.
             if proxy._counter == 1:
                 self._pool_exporter_ear.took(proxy._connection_record, self)
-        except Exception:
-            contain("checkout")
+        except Exception as error:
+            _contain_checkout(proxy, error)
         return proxy
 
     return watched_connect
+
+
+def _contain_checkout(proxy: Any, error: Exception) -> None:
+    """Give the connection back when the error is the application's: with its traceback it would keep it."""
+    try:
+        contain_ours("checkout", error)
+    except Exception:
+        proxy.close()
+        raise
 
 
 def _watched_give_back(give_back: Any) -> Any:
     def watched_give_back(self: Any, record: Any) -> None:
         try:
             self._pool_exporter_ear.gave_back(record, self)
-        except Exception:
-            contain("checkin")
+        except Exception as error:
+            contain_ours("checkin", error)
         finally:
             give_back(self, record)
 
@@ -146,9 +167,13 @@ def _watched_recreate(recreate: Any) -> Any:
     def watched_recreate(self: Any) -> Pool:
         pool: Pool = recreate(self)
         try:
-            if _disposed_without_closing(sys._getframe(1)):
-                _note(self._pool_exporter_ear, "disposals")
-            install(pool, self._pool_exporter_ear)
+            frame, ear = sys._getframe(1), self._pool_exporter_ear
+            # Somebody else may want it for an engine of his own; one that takes it as its pool shows that by itself.
+            if frame.f_code is Engine.dispose.__code__:
+                if not frame.f_locals.get("close", True):  # then the pool's dispose() is not called
+                    _note(ear, "disposals")
+                ear.succeeded(pool, frame.f_locals["self"])
+                install(pool, ear)
         except Exception:
             contain("recreate")
         return pool
@@ -156,15 +181,11 @@ def _watched_recreate(recreate: Any) -> Any:
     return watched_recreate
 
 
-def _disposed_without_closing(frame: FrameType) -> bool:
-    """Tell whether it is engine.dispose(close=False) that recreates a pool: then the pool's dispose() is not called."""
-    return frame.f_code is Engine.dispose.__code__ and not frame.f_locals.get("close", True)
-
-
 def _note(ear: Ear, what: str) -> None:
     try:
         if ear.active:
             ear.ledger.note(what)
+            ear.ring()
     except Exception:
         contain(what)
 
@@ -195,6 +216,6 @@ def _create(pool: Any, creator: Callable[[Any], Any], record: Any) -> Any:
         raise
     try:
         ear.opened(record, pool._pool_exporter_ref, connection, seconds=time.perf_counter() - began)
-    except Exception:
-        contain("connect")
+    except Exception as error:
+        contain_ours("connect", error)
     return connection

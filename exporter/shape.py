@@ -46,6 +46,8 @@ class ProcessesSection(Section):
     """Where the instrumented processes publish."""
 
     directory: fields.Directory = None
+    users: fields.Users = frozenset()
+    per_process: fields.Switch = False
 
 
 class TlsSection(Section):

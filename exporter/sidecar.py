@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
@@ -17,12 +18,15 @@ from exporter.collectors import Content, TableCollector
 from exporter.config import Config
 from exporter.contained import contained_errors
 from exporter.joint import Joint
-from exporter.letterbox import Letterbox
+from exporter.letterbox import Letterbox, Mail
 from exporter.merge import add_up, add_up_counts
 from exporter.metrics.match import MATCH, UNOWNED
 from exporter.metrics.pool import POOL
+from exporter.metrics.processes import POOL_BY_PROCESS, PROCESSES
 from exporter.metrics.server import SERVER
 from exporter.metrics.sidecar import SELF, Build, Self
+from exporter.metrics.table import Table
+from exporter.processes import pools_by_process, reporters
 from exporter.records import Overview
 from exporter.sampler import Sampler
 from exporter.schedule import Schedule
@@ -39,7 +43,7 @@ class Sidecar:
         self.config = config
         self._clock = clock
         self._configured_at = clock()
-        self._letterbox = Letterbox(config.processes.directory, clock=clock)
+        self._letterbox = _letterbox(config, clock)
         self._joint = Joint(config.servers, leak_after=config.leak_after)
         self._samplers = [
             Sampler(server, ids=functools.partial(self._ids, number), clock=clock)
@@ -73,35 +77,44 @@ class Sidecar:
 
     def overview(self) -> Overview:
         """Put together what is known now. The letterbox is read once."""
-        mail = self._letterbox.read()
+        mail = self._read()
         servers, now = tuple(sampler.view() for sampler in self._samplers), self._clock()
         joined = self._joint.join(mail.snapshots, servers, now=now)
+        living = (pool for report in mail.reports for pool in report.snapshot.pools)
         return Overview(
             now=now,
             # `overdue` stays as each process counts it, by the leak_after of its own instrument(): it also knows of the
             # connections that a disposed pool left behind, and its own /metrics says the same.
-            pools=add_up(pool for process in mail.snapshots for pool in process.pools),
+            pools=add_up((*living, *mail.ended)),
             servers=servers,
             matches=joined.matches,
             unowned=joined.unowned,
             holders=joined.holders,
-            processes={"live": len(mail.snapshots)},
+            processes=mail.reports,
+            ended=mail.ended,
             rejected=mail.rejected,
-            contained=add_up_counts(process.contained for process in mail.snapshots),
+            contained=mail.contained,
         )
+
+    def _read(self) -> Mail:
+        return Mail() if self._letterbox is None else self._letterbox.read()
 
     def _ids(self, number: int) -> frozenset[int]:
         """Name the sessions that live pools say they have on a server, right before it is asked."""
-        sampler, processes = self._samplers[number], self._letterbox.read().snapshots
+        sampler, processes = self._samplers[number], self._read().snapshots
         return self._joint.ids(sampler.server, processes, sampler.view(), now=self._clock())
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
-        registry.register(TableCollector((POOL, SERVER, MATCH, UNOWNED, SELF), self._content))
+        registry.register(TableCollector((self._pool_table, PROCESSES, SERVER, MATCH, UNOWNED, SELF), self._content))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         return registry
+
+    @property
+    def _pool_table(self) -> Table[Any]:
+        return POOL_BY_PROCESS if self.config.processes.per_process else POOL
 
     def _content(self) -> Content:
         seen = self.overview()
@@ -112,8 +125,10 @@ class Sidecar:
             contained=add_up_counts((contained_errors(), seen.contained)),
             rejected=seen.rejected,
         )
+        apart = self.config.processes.per_process
         return (
-            (POOL, seen.pools),
+            (self._pool_table, pools_by_process(seen.processes, seen.ended) if apart else seen.pools),
+            (PROCESSES, reporters(seen.processes, seen.pools)),
             (SERVER, seen.servers),
             (MATCH, seen.matches),
             (UNOWNED, seen.unowned),
@@ -125,6 +140,13 @@ class Sidecar:
         self._joint.stop()
         for sampler in self._samplers:
             sampler.close()
+        if self._letterbox is not None:
+            self._letterbox.close()
+
+
+def _letterbox(config: Config, clock: Callable[[], float]) -> Letterbox | None:
+    directory = config.processes.directory
+    return None if directory is None else Letterbox(directory, users=config.processes.users, clock=clock)
 
 
 def _build() -> Build:

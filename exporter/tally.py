@@ -20,11 +20,12 @@ class Tally:
     """The counts of one connection's life. Whoever holds the connection writes them; nobody else does, so no lock."""
 
     __slots__ = (
-        "at_once", "close_reason", "detached", "garbage", "idle_counts", "idle_sum", "late", "lifetime", "overdue_out",
-        "short_idles", "short_uses", "soft", "use_counts", "use_sum", "wait_counts", "wait_sum",
+        "adopted", "at_once", "close_reason", "detached", "garbage", "idle_counts", "idle_sum", "late", "lifetime",
+        "overdue_out", "short_idles", "short_uses", "use_counts", "use_sum", "wait_counts", "wait_sum",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, adopted: bool = False) -> None:
+        self.adopted = adopted  # whether the connection was open before anybody listened
         # Each checkout is counted once: in wait_counts when it waited; in short_idles when it did not, and its
         # connection had lain idle for so short; else in at_once.
         self.at_once = 0
@@ -38,7 +39,6 @@ class Tally:
         self.idle_sum = 0.0
         self.garbage = 0
         self.late = 0  # checkouts that were overdue when they ended
-        self.soft = 0
         self.detached = False
         self.close_reason: str | None = None
         self.lifetime: float | None = None
@@ -53,15 +53,15 @@ class Tally:
 
 
 class Usage:
-    """How one open connection stands now. It lies in the connection's own ``info`` and dies with it.
+    """How one open connection stands now. It is an attribute of the connection's record and dies with it.
 
     Clocks are those of ``time.perf_counter``. ``out_since`` is 0.0 while the connection is idle, ``idle_since`` 0.0
     until it was given back for the first time.
     """
 
     __slots__ = (
-        "__weakref__", "fairy", "holder", "idle_since", "opened", "out_since", "pool", "record", "server_id", "site",
-        "tally",
+        "__weakref__", "fairy", "holder", "idle_since", "life", "opened", "out_since", "pool", "record", "server_id",
+        "site", "tally",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Usage:
         server_id: int | None,
     ) -> None:
         self.tally = tally
+        self.life: object = None  # the ear's that hears it; what is of another life is no concern of an ear
         self.pool = pool
         self.record = record
         self.server_id = server_id
@@ -110,6 +111,11 @@ class Usage:
         self.out_since = 0.0
         return held
 
+    def closed(self, now: float, reason: str) -> None:
+        """Note when and why the connection was closed."""
+        self.tally.lifetime = now - self.opened
+        self.tally.close_reason = reason
+
     def leave(self) -> None:
         """Stop being a pooled connection's: whoever detached it keeps it, and no checkin will follow."""
         self.out_since = 0.0
@@ -121,5 +127,6 @@ class Usage:
         return bool(pool is not None and pool._dialect.has_terminate)
 
 
-Late = tuple[Tally, float, float, CallSite | None, Any]
-"""A checkout that came back overdue: its connection's tally, when it was taken, how long it was out, where, by whom."""
+Late = tuple[Tally, float, float, CallSite | None, Any, str]
+"""A checkout that ended overdue: its connection's tally, when it was taken, how long it was out, where, by whom, and in
+words how it ended."""

@@ -51,15 +51,15 @@ class Totals:
         counts["garbage_collected"] += tally.garbage
         counts["detaches"] += tally.detached
         counts["late"] += tally.late
-        if tally.soft:
-            self.invalidations["soft"] += tally.soft
         if tally.lifetime is not None:
             self.lifetime.observe(tally.lifetime)
         if tally.close_reason:
             self.closes[tally.close_reason] += 1
         elif ended:
-            # Its record went without a word: the pool, or whoever had detached it, was itself collected.
-            self.closes["garbage_collected"] += 1
+            # Its record went without a word. Either the pool, or whoever had detached it, was itself collected; or it
+            # was never taken: a listener of the application's refused it as it was made, and SQLAlchemy closed it.
+            taken = tally.adopted or at_once or waits
+            self.closes["garbage_collected" if taken else "other"] += 1
 
     def note(self, what: str, detail: Any) -> None:
         """Add what happened apart from any connection."""
@@ -79,6 +79,28 @@ class Totals:
             self.closes[detail] += 1
         else:
             self.counts[what] += 1
+
+    def told(self) -> dict[str, Any]:
+        """Return the sums as a snapshot's fields."""
+        counts = self.counts
+        return {
+            "checkouts": counts["checkouts"],
+            "checkins": counts["checkins"],
+            "connects": counts["connects"],
+            "connect_errors": counts["connect_errors"],
+            "garbage_collected": counts["garbage_collected"],
+            "detaches": counts["detaches"],
+            "disposals": counts["disposals"],
+            "closes": dict(self.closes),
+            "invalidations": dict(self.invalidations),
+            "stale_ping": {code: count for (found, code), count in self.stale.items() if found == "ping"},
+            "stale_use": {code: count for (found, code), count in self.stale.items() if found == "use"},
+            "use_seconds": self.use.histogram(),
+            "connect_seconds": self.connect.histogram(),
+            "idle_seconds": self.idle.histogram(),
+            "lifetime_seconds": self.lifetime.histogram(),
+            "ping_seconds": self.ping.histogram(),
+        }
 
     def copy(self) -> Totals:
         """Return sums that can be added to without changing these."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import pwd
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,6 +136,23 @@ def server_name(text: str) -> str:
     if not text.strip() or text != text.strip() or len(text) > _LONGEST_NAME:
         raise ValueError(f"a server's name has 1 to {_LONGEST_NAME} characters and no space at either end")
     return text
+
+
+def switch(text: str) -> bool:
+    """Read true or false, as YAML writes them."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"must be true or false, not {shown(text)}")
+    return text.lower() == "true"
+
+
+def user_id(text: str) -> int:
+    """Read the name or the number of a user of this machine; a number needs no entry in its list of users."""
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise ValueError(f"this machine knows no user {shown(text)}; write a name that it knows, or a number") from None
 
 
 def shown(text: str) -> str:

@@ -12,10 +12,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
-from exporter.contained import contain
+from exporter.contained import contain, contain_ours
 from exporter.ear import DEAF, Ear
+from exporter.reasons import is_own_timeout
 from exporter.swap import base_of, subclass
 
 
@@ -45,12 +44,12 @@ def leave_queue(queue: Any) -> None:
 def ended_without(pool: Any, error: BaseException) -> None:
     """Note that a checkout ended without a connection: in the pool's timeout, or otherwise."""
     try:
-        if isinstance(error, PoolTimeoutError):
+        if is_own_timeout(error, pool):
             pool._pool_exporter_ear.timed_out(pool._pool_exporter_ref)
         else:
             pool._pool_exporter_ear.gave_up()
-    except Exception:
-        contain("timeout")
+    except Exception as failure:
+        contain_ours("timeout", failure)
 
 
 class _WatchedWait:
@@ -86,8 +85,9 @@ def _timed(ear: Ear, wait: Callable[..., Any], *args: Any) -> Any:
     try:
         began, me = time.perf_counter(), ear.whoami()
         waiting[me] = began - ear.waited.get(me, 0.0)
-    except Exception:
-        contain("wait")
+    except Exception as error:
+        waiting.pop(me, None)
+        contain_ours("wait", error)
     try:
         return wait(*args)
     finally:

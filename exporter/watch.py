@@ -6,57 +6,32 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
-from exporter.collectors import Content, TableCollector
+from exporter.collectors import Content
 from exporter.contained import contain, contained_errors, start_from_zero
+from exporter.farewell import Farewell
 from exporter.merge import add_up
 from exporter.metrics.contained import CONTAINED
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.publish import Publisher
-from exporter.records import PoolSnapshot, ProcessSnapshot
+from exporter.records import ProcessSnapshot
+from exporter.roll import Page, Roll
+from exporter.wish import Wish
 
 DIRECTORY_VARIABLE = "POOL_EXPORTER_DIR"
 LEAK_AFTER_VARIABLE = "POOL_EXPORTER_LEAK_AFTER"
 DEFAULT_LEAK_AFTER = 60.0
+_MARK = "pool_exporter_watch"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Page:
-    """The pools that are shown in one registry, and what the pools that are gone had counted, by name."""
-
-    monitors: list[PoolMonitor] = field(default_factory=list)
-    departed: dict[str, PoolSnapshot] = field(default_factory=dict)
-    room: int = 100
-
-    def enter(self, monitor: PoolMonitor) -> None:
-        """Show one more pool. Nobody may ever look at this page, so now and then those that are gone leave here."""
-        self.monitors.append(monitor)
-        if len(self.monitors) > self.room:
-            self._see_off()
-            self.room = max(2 * len(self.monitors), 100)
-
-    def snapshots(self) -> tuple[PoolSnapshot, ...]:
-        """Read every pool; what those that are gone had counted is kept by name, so that no counter falls."""
-        self._see_off()
-        return add_up((*(monitor.snapshot() for monitor in self.monitors), *self.departed.values()))
-
-    def _see_off(self) -> None:
-        # Read after it was found to be gone: before, its last connection could come back between the two.
-        for monitor in [monitor for monitor in self.monitors if monitor.gone()]:
-            self.monitors.remove(monitor)
-            snapshot = monitor.snapshot()
-            name = snapshot.identity.name
-            before = (self.departed[name],) if name in self.departed else ()
-            self.departed[name] = add_up((*before, snapshot))[0]
 
 
 class Watch:
@@ -64,47 +39,88 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._pages: dict[CollectorRegistry, Page] = {}
+        self._pages = Roll(self._look)
+        self._by_engine: weakref.WeakKeyDictionary[Engine, PoolMonitor] = weakref.WeakKeyDictionary()
+        self._heir: Watch | None = None
         self._publisher: Publisher | None = None
+        self._calling = False
+        self._pid = os.getpid()
+        self._farewell = Farewell(self.stop, self.publish_now)
 
-    def add(
-        self,
-        target: Engine | Pool,
-        *,
-        name: str | None,
-        leak_after: float | None,
-        call_sites: bool | None,
-        registry: CollectorRegistry,
-    ) -> PoolMonitor:
-        """Watch the pool of ``target``; a pool that is watched already stays as it is, but for what is given anew."""
+    def add(self, target: Engine | Pool, wish: Wish) -> PoolMonitor:
+        """Watch the pool of ``target``; a pool that is watched already stays as it is, but for what is given anew.
+
+        Raises ValueError when the registry has somebody else's metrics of our names, if the pool is asked for by name.
+        """
+        if self._heir is not None:
+            return self._heir.add(target, wish)
         with self._lock:
+            self._pages.forget_registries()
             monitor = self.find(target)
             if monitor is None:
-                limit = default_leak_after() if leak_after is None else leak_after
-                sites = call_sites is not False
-                page = self._page(registry)
-                monitor = PoolMonitor(target, name=name, leak_after=limit, call_sites=sites)
+                page = self._pages.page(wish)
+                limit = default_leak_after() if wish.leak_after is None else wish.leak_after
+                monitor = PoolMonitor(target, name=wish.name, leak_after=limit, call_sites=wish.call_sites is not False)
                 page.enter(monitor)
             else:
-                monitor.configure(name=name, leak_after=leak_after, call_sites=call_sites)
-                self._move(monitor, registry)
+                self._pages.show(monitor, wish)
+                monitor.follow(target)
+                monitor.configure(name=wish.name, leak_after=wish.leak_after, call_sites=wish.call_sites)
+            if isinstance(target, Engine):
+                self._by_engine[target] = monitor
             self._publish()
+            monitor.ring(self._ring, always=self._calling)
             return monitor
 
     def remove(self, target: Engine | Pool) -> None:
         """Stop watching the pool of ``target``; nothing happens when it is not watched."""
+        if self._heir is not None:
+            self._heir.remove(target)
+            return
         with self._lock:
             monitor = self.find(target)
             if monitor is not None:
+                self._pages.leave(monitor)
                 monitor.stop()
-                for page in self._pages.values():
-                    if monitor in page.monitors:
-                        page.monitors.remove(monitor)
 
     def find(self, target: Engine | Pool) -> PoolMonitor | None:
         """Return the monitor of the pool of ``target``: two engines may share one, or have one of an older engine."""
         pool = target.pool if isinstance(target, Engine) else target
+        monitor = self._by_engine.get(target) if isinstance(target, Engine) else None
+        # Another engine of the same pool may have ended the monitor that this one was given.
+        if monitor is not None and self._pages.shows(monitor) and monitor.pool() is pool:
+            return monitor
+        if not _heard(pool):
+            return None  # without a look at each of what may be thousands
         return next((monitor for monitor in self._monitors() if monitor.pool() is pool), None)
+
+    def succeed(self) -> None:
+        """Take over from the watch of a package that was imported before and then forgotten, as test suites do."""
+        marks = vars(REGISTRY)
+        before, marks[_MARK] = marks.get(_MARK), self
+        if before is not None:
+            try:
+                before.hand_over(self)
+            except Exception:
+                contain("listen")
+
+    def hand_over(self, heir: Watch) -> None:
+        """Let another watch all that is watched here; what was counted so far is forgotten."""
+        with self._lock:
+            self._heir, wishes = heir, self._pages.withdraw()
+            self._by_engine.clear()
+        if self._publisher is not None:
+            self.stop()
+            self._publisher = None
+        for target, wish in wishes:
+            heir.inherit(target, wish)
+
+    def inherit(self, target: Engine | Pool, wish: Wish) -> None:
+        """Watch what another watched. One that is refused keeps the others from nothing."""
+        try:
+            self.add(target, wish)
+        except Exception:
+            contain("listen")
 
     def snapshot(self) -> ProcessSnapshot:
         """Return what this process publishes: pools of one name are added up."""
@@ -114,62 +130,100 @@ class Watch:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             monitors = self._monitors()
         _speak(monitors)
-        return ProcessSnapshot(pid=os.getpid(), taken=taken, pools=add_up(pools), contained=contained_errors())
+        self._farewell.prepare()
+        return ProcessSnapshot(
+            pid=os.getpid(), taken=taken, pools=add_up(pools), host=_host(), contained=contained_errors()
+        )
+
+    def before_fork(self) -> None:
+        """Make ready for a fork: end our thread, which Python would warn of."""
+        self._farewell.prepare()
+        if self._publisher is not None and self._pid == os.getpid():
+            self._publisher.pause()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on with what was ended for a fork."""
+        if self._publisher is not None and self._pid == os.getpid():
+            self._awake(self._publisher.resume)
 
     def after_fork(self) -> None:
         """Begin anew in a child: other locks, no counts of the parent's, a publisher of its own."""
-        self._lock = threading.RLock()
+        self._lock, self._pid = threading.RLock(), os.getpid()
         start_from_zero()
         for page in self._pages.values():
             page.departed.clear()
         for monitor in self._monitors():
             monitor.after_fork()
         if self._publisher is not None:
-            self._publisher.start()
+            self._awake(self._publisher.start_in_child)
 
     def stop(self) -> None:
-        """Take back what was published, at the end of the process."""
-        if self._publisher is not None:
-            self._publisher.stop()
+        """Publish for the last time, at the end of the process. May be called again."""
+        try:
+            if self._publisher is not None and self._pid == os.getpid():
+                self._publisher.stop()
+        except Exception:
+            contain("publish")
+
+    def publish_now(self, *, patience: float = 1.0) -> None:
+        """Publish what is counted so far; the process may end without another word. Waits ``patience`` seconds."""
+        try:
+            if self._publisher is not None and self._pid == os.getpid():
+                self._publisher.publish_here(patience=patience)
+        except Exception:
+            contain("publish")
 
     def _monitors(self) -> list[PoolMonitor]:
-        return [monitor for page in self._pages.values() for monitor in page.monitors]
+        return self._pages.monitors()
 
-    def _page(self, registry: CollectorRegistry) -> Page:
-        if registry not in self._pages:
-            page = Page()
-
-            def look() -> Content:
-                with self._lock:
-                    snapshots, monitors = page.snapshots(), list(page.monitors)
-                _speak(monitors)
-                return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
-
-            # Remembered only when it is shown: a registry with somebody else's metrics of these names refuses it.
-            registry.register(TableCollector((POOL, CONTAINED), look))
-            self._pages[registry] = page
-        return self._pages[registry]
-
-    def _move(self, monitor: PoolMonitor, registry: CollectorRegistry) -> None:
-        """Show a pool in the registry that was asked for by name: instrument_all may have put it into the default."""
-        if registry is REGISTRY or monitor in self._page(registry).monitors:
-            return
-        for page in self._pages.values():
-            if monitor in page.monitors:
-                page.monitors.remove(monitor)
-        self._page(registry).enter(monitor)
+    def _look(self, page: Page) -> Content:
+        with self._lock:
+            snapshots, monitors = page.snapshots(), list(page.monitors)
+        _speak(monitors)
+        return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
 
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
         if directory and self._publisher is None:
-            publisher = Publisher(Path(directory), self.snapshot)
-            try:
-                publisher.start()
-            except RuntimeError:
-                # The process may have no thread left. The pool is watched all the same; the next one tries again.
-                contain("publish")
-            else:
-                self._publisher = publisher
+            self._publisher = Publisher(Path(directory), self.snapshot)
+            self._awake(self._publisher.start)
+        elif self._publisher is not None:
+            self._awake(self._publisher.wake)
+
+    def _ring(self) -> None:
+        """Hear from a pool that something happens there: publish on, should that have come to rest."""
+        if self._pid != os.getpid():  # a fork that Python was not told of
+            self.after_fork()
+        publisher = self._publisher
+        # One that is about to rest must hear it too, or it would.
+        if publisher is not None and (publisher.awake or publisher.due or not self._calling):
+            self._awake(publisher.wake)
+
+    def _awake(self, begin: Callable[[], None]) -> None:
+        before = self._calling
+        try:
+            begin()
+            self._calling = False
+        except RuntimeError:
+            # The process may have no thread left. The pools are watched all the same; whoever takes a connection
+            # publishes, once a second, and tries again.
+            contain("publish")
+            self._calling = True
+            self.publish_now(patience=0.0)
+        if self._calling != before:
+            self._hang_bells()
+
+    def _hang_bells(self) -> None:
+        for monitor in self._monitors():
+            monitor.ring(self._ring, always=self._calling)
+
+
+def _heard(pool: Pool) -> bool:
+    """Tell whether somebody may be listening to this pool for us, or did so once."""
+    try:
+        return any(getattr(listener, "pool_exporter", False) for listener in pool.dispatch.close)
+    except RuntimeError:  # the application adds a listener of its own at this moment
+        return True
 
 
 def _speak(monitors: list[PoolMonitor]) -> None:
@@ -179,6 +233,10 @@ def _speak(monitors: list[PoolMonitor]) -> None:
             monitor.speak()
     except Exception:
         contain("log")
+
+
+def _host() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else ""
 
 
 def default_leak_after() -> float:
@@ -192,11 +250,3 @@ def default_leak_after() -> float:
         return seconds
     _log.warning("%s=%r is not a number of seconds above 0; using %g", LEAK_AFTER_VARIABLE, text, DEFAULT_LEAK_AFTER)
     return DEFAULT_LEAK_AFTER
-
-
-def after_fork_in_child(watch: Watch) -> None:
-    """Call ``watch.after_fork`` and let nothing out: the child is the application's."""
-    try:
-        watch.after_fork()
-    except Exception:
-        contain("fork")

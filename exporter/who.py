@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -26,10 +27,15 @@ def task_reference() -> weakref.ref[Any] | None:
     return None if task is None else weakref.ref(task)
 
 
-def named(holder: Any) -> str:
+def thread_names() -> Mapping[int | None, str]:
+    """Return the names of the threads that live, to look up many."""
+    return {thread.ident: thread.name for thread in threading.enumerate()}
+
+
+def named(holder: Any, threads: Mapping[int | None, str] | None = None) -> str:
     """Return the name of the thread or task that took a connection, as far as it can still be told."""
     if isinstance(holder, int):
-        threads = {thread.ident: thread.name for thread in threading.enumerate()}
+        threads = thread_names() if threads is None else threads
         if holder in threads:
             return f"thread {threads[holder]}"
         # gevent numbers its greenlets as threads are numbered, and keeps no list of them.

@@ -6,13 +6,13 @@ import contextlib
 import functools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 import exporter
 from exporter.contained import contained_errors
@@ -21,6 +21,7 @@ from newest import MARIADB, MYSQL, Newest, newest
 from pages import Page
 from sites import Launch, Site
 from wires import Line, NewEngine
+from workers import Shop, open_shop
 
 SITES = ("mariadb_site", "mariadb_schema_site", "mysql_site", "postgresql_site")
 MYSQL_SITES = ("mariadb_site", "mariadb_schema_site", "mariadb_newest_site", "mysql_site")
@@ -100,6 +101,18 @@ def new_engine(line: Line) -> Iterator[NewEngine]:
 def engine(new_engine: NewEngine) -> Engine:
     """An engine that nobody has instrumented yet."""
     return new_engine()
+
+
+@pytest.fixture
+def engine_of(new_engine: NewEngine, page: Page) -> Callable[..., Engine]:
+    """Make an instrumented engine with a pool of the class that is asked for."""
+
+    def make(pool_class: type[Pool], **options: Any) -> Engine:
+        engine = new_engine(poolclass=pool_class, **options)
+        exporter.instrument(engine, registry=page.registry)
+        return engine
+
+    return make
 
 
 @pytest.fixture
@@ -215,6 +228,13 @@ def _site(name: str, dialect: str, database: Database) -> Site:
 def site(request: pytest.FixtureRequest) -> Site:
     """Each of the servers in turn."""
     return cast("Site", request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def shop(site: Site, tmp_path: Path) -> Iterator[Shop]:
+    """An application of many processes on each of the servers in turn, and its sidecar, scraped all the time."""
+    with open_shop(site, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture(params=NEWEST_SITES)

@@ -35,7 +35,7 @@ def put(directory: Path, content: object, name: str = "7.0011223344556677.json")
     return path
 
 
-def box(directory: Path | None, now: float = NOW) -> Letterbox:
+def box(directory: Path, now: float = NOW) -> Letterbox:
     return Letterbox(directory, clock=lambda: now)
 
 

@@ -22,6 +22,7 @@ from exporter.records import (
     PooledConnection,
     PoolIdentity,
     PoolSnapshot,
+    ProcessReport,
     ProcessSnapshot,
     ServerSnapshot,
     ServerView,
@@ -86,7 +87,10 @@ FULL = Overview(
     pools=(ENDLESS, UNSIZED, SHOP),
     servers=(UP, DOWN),
     matches=(MATCH,),
-    processes={"live": 2},
+    processes=(
+        ProcessReport(ProcessSnapshot(7, NOW - 1, (SHOP,), host="web-1"), "live", 1.0),
+        ProcessReport(ProcessSnapshot(8, NOW - 1, (SHOP,), host="web-1"), "live", 1.0),
+    ),
     rejected={**dict.fromkeys(REJECT_REASONS, 0), "malformed": 1},
 )
 

@@ -41,11 +41,31 @@ class TalkativePool(QueuePool):
         super()._do_return_conn(record)
 
 
-class FinalPool(QueuePool):
+class _Final(QueuePool):
+    """What is not to be inherited from but where it says so."""
+
+    def __init_subclass__(cls, *, last: bool = False, **_options: Any) -> None:
+        if not last:
+            raise TypeError(f"{cls.__name__} is final")
+
+
+class FinalPool(_Final, last=True):
     """A user's pool that is not to be inherited from."""
 
+
+class FinalSlottedPool(_Final, last=True):
+    """One that has slots as well: no class but one that inherits from it is laid out as it is."""
+
+    __slots__ = ("notes",)
+
+
+class RegisteredPool(QueuePool):
+    """A user's pool that keeps a list of what inherits from it."""
+
+    registered: list[type] = []  # noqa: RUF012  shared is what it is
+
     def __init_subclass__(cls, **_options: Any) -> None:
-        raise TypeError(f"{cls.__name__} is final")
+        RegisteredPool.registered.append(cls)
 
 
 class _Numbering(type):
@@ -60,6 +80,22 @@ class _Numbering(type):
 
 class NumberedPool(QueuePool, metaclass=_Numbering, number=7):
     """A user's pool whose metaclass wants to be told more than a name."""
+
+
+class NumberedSlottedPool(QueuePool, metaclass=_Numbering, number=8):
+    """The same with slots."""
+
+    __slots__ = ("notes",)
+
+
+class SelfAwarePool(QueuePool):
+    """A user's pool that asks itself for its class when it wants its parent's."""
+
+    def _do_get(self) -> Any:
+        return super(self.__class__, self)._do_get()  # what many wrote before Python 3
+
+    def _do_return_conn(self, record: Any) -> None:
+        super(self.__class__, self)._do_return_conn(record)
 
 
 class StrictPool(QueuePool):

@@ -86,12 +86,12 @@ class Growth:
 
 
 @contextlib.contextmanager
-def scraped(page: Page) -> Iterator[Growth]:
+def scraped(page: Page, *, every: float = 0.003) -> Iterator[Growth]:
     """Scrape a page from another thread while the body runs; no counter may fall from one look to the next."""
     growth, done = Growth(page), threading.Event()
 
     def scrape() -> None:
-        while not done.wait(0.003):  # leaves the threads some of the one interpreter that all share
+        while not done.wait(every):  # leaves the threads some of the one interpreter that all share
             growth.look()
 
     with ThreadPoolExecutor(1, thread_name_prefix="scraper") as executor:

@@ -77,16 +77,20 @@ def test_a_shared_pool_outlives_one_of_its_engines(make_engine: MakeEngine, regi
 
 
 def test_several_engines_of_one_name(make_engine: MakeEngine, registry: CollectorRegistry) -> None:
-    """Engines of one name add up, and taking one off leaves the others."""
+    """Engines of one name add up, and taking one off leaves the others, and their sum what it was."""
     engines = [make_engine(poolclass=pool_class) for pool_class in (QueuePool, NullPool, QueuePool)]
     for engine in engines:
         exporter.instrument(engine, name="orders", registry=registry)
         use(engine)
     assert checkouts(registry) == {"orders": 3}
     exporter.uninstrument(engines[0])
-    use(engines[2])
     assert checkouts(registry) == {"orders": 3}
+    use(engines[2])
+    assert checkouts(registry) == {"orders": 4}
     assert value(registry, "connections", pool="orders", state="idle") == 1
+    for engine in engines[1:]:
+        exporter.uninstrument(engine)
+    assert checkouts(registry) == {}
 
 
 def test_after_dispose(make_engine: MakeEngine, registry: CollectorRegistry) -> None:

@@ -92,6 +92,7 @@ def test_options(url: str, keep: Keep) -> None:
         ("leak_after=-1", "give a number of seconds above 0"),
         ("leak_after=nan", "give a number of seconds above 0"),
         ("call_sites=perhaps", "give true or false"),
+        ("registry=REGISTRY", "give a CollectorRegistry of prometheus_client, in create_engine"),
         ("leek_after=60", "there is no such option; there are pool_exporter_name, pool_exporter_leak_after, "),
     ],
 )
@@ -106,7 +107,32 @@ def test_an_option_that_cannot_be_used(
     assert exporter.instrument(engine).snapshot().checkouts == 1
 
 
-@pytest.mark.parametrize("seam", ["exporter.plugin.instrument", "exporter.plugin._options"])
+def test_an_option_that_is_unset(url: str, keep: Keep, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """None, as settings are that nobody has set, is what is not given at all."""
+    unset = dict.fromkeys(("name", "leak_after", "call_sites", "registry"))
+    engine = keep(create_engine(url, plugins=[NAME], **{f"pool_exporter_{key}": given for key, given in unset.items()}))
+    use(engine)
+    assert value(REGISTRY, "checkouts_total", pool=f"sqlite:///{name}") == 1
+    assert caplog.text == ""
+
+
+def test_an_option_given_twice(url: str, keep: Keep) -> None:
+    """Of an option that stands twice in a URL, the last holds."""
+    engine = keep(create_engine(f"{url}?plugin={NAME}&pool_exporter_name=orders&pool_exporter_name=billing"))
+    assert exporter.instrument(engine).name == "billing"
+
+
+def test_wrong_options_leave_the_engine_watched(url: str, keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
+    """A registry that is none, and a name that is no text, are said and left out."""
+    wrong = {"pool_exporter_registry": "mine", "pool_exporter_name": 7}
+    engine = keep(create_engine(url, plugins=[NAME], **wrong))
+    use(engine)
+    assert exporter.instrument(engine).snapshot().checkouts == 1
+    assert "pool_exporter_registry='mine' is left out: give a CollectorRegistry" in caplog.text
+    assert "pool_exporter_name=7 is left out: give a text" in caplog.text
+
+
+@pytest.mark.parametrize("seam", ["exporter.plugin.attach", "exporter.plugin._options"])
 def test_an_error_of_ours_does_not_reach_create_engine(
     url: str, keep: Keep, monkeypatch: pytest.MonkeyPatch, seam: str
 ) -> None:

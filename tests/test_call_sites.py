@@ -13,8 +13,10 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 import exporter
 from applications import application
@@ -140,6 +142,34 @@ def test_a_call_site_of_a_task_is_the_application_s(tmp_path: Path, function: st
     asyncio.run(live())
 
 
+GATHERED = """
+import asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+async def gather(engine, look, end):
+    async with AsyncSession(engine) as session:
+        await asyncio.gather(session.execute(text("select 1")))
+        found = look()
+    await end()
+    return found
+
+def main(engine, look, end):
+    return asyncio.run(gather(engine, look, end))  # not here
+"""
+
+
+def test_a_task_of_a_library_s_own_coroutine_has_no_site(tmp_path: Path) -> None:
+    """gather() runs the session's coroutine as a task: no place is the application's, and the loop's caller is none."""
+    pytest.importorskip("aiosqlite")
+    module = application(tmp_path / "app", "gathered", GATHERED)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db", poolclass=NullPool)
+    handle = exporter.instrument(engine, registry=CollectorRegistry())
+    (row,) = module.main(engine, lambda: handle.snapshot().connections, threads_of_the_driver_ended)
+    assert row.site == "unknown"
+    exporter.uninstrument(engine)
+
+
 async def hold(engine: AsyncEngine, look: Callable[[], Any]) -> Any:
     """Look at something while a connection is held."""
     async with engine.connect() as connection:
@@ -190,3 +220,14 @@ def test_functions_that_read_alike_are_told_apart(tmp_path: Path, engine: Engine
     assert {row.site for row in handle.snapshot().connections} == {"orders.py:2 take", "bills.py:2 take"}
     one.close()
     other.close()
+
+
+def test_a_file_whose_name_no_page_can_show(tmp_path: Path, engine: Engine) -> None:
+    """A character of a file's name that UTF-8 has not is shown as a question mark, and the page is whole."""
+    registry = CollectorRegistry()
+    exporter.instrument(engine, registry=registry, leak_after=1e-9)
+    place = str(tmp_path / "orders\udcff.py")
+    names: dict[str, Any] = {"engine": engine}
+    exec(compile("def take():\n    return engine.connect()\n", place, "exec"), names)  # noqa: S102
+    with names["take"]():
+        assert 'site="orders?.py:2 take"' in generate_latest(registry).decode()

@@ -7,6 +7,7 @@ import gc
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_every_place_is_known_in_advance() -> None:
         argument.value
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("contain", "_note")
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("contain", "contain_ours", "_note")
         for argument in node.args
         if isinstance(argument, ast.Constant)
     }
@@ -61,6 +62,15 @@ def test_an_error_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 # Interrupted, and met by the collector.
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be heard, which a program that was started in the background of a shell ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("name", ["gave_back", "took", "opened"])
 def test_ctrl_c_inside_our_code_loses_no_place(watched: Engine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A signal's exception that is raised in our part of a return is the user's to see; the place comes back."""
@@ -86,6 +96,38 @@ def provoke(engine: Engine, raw: Any, name: str) -> None:
         raw.invalidate()
     raw.close()
     engine.connect()
+
+
+class TimeIsUpError(Exception):
+    """What a task queue raises into a task that takes too long."""
+
+
+@pytest.mark.parametrize("error", [TimeIsUpError, TimeoutError])
+@pytest.mark.parametrize("name", ["gave_back", "took", "opened"])
+def test_what_a_signal_handler_raises_inside_our_code_is_the_application_s(
+    watched: Engine, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception]
+) -> None:
+    """An application's own exception reaches it, whatever its class is; the place comes back while it is looked at."""
+
+    def is_up(_number: int, _frame: object) -> None:
+        raise error
+
+    before, own = contained_errors(), signal.signal(signal.SIGALRM, is_up)
+    caught: list[BaseException] = []
+    try:
+        for _ in range(5):
+            raw = watched.raw_connection()
+            with monkeypatch.context() as patch:
+                patch.setattr(Ear, name, lambda *_args, **_options: signal.raise_signal(signal.SIGALRM))
+                with pytest.raises(error) as raised:
+                    provoke(watched, raw, name)
+            caught.append(raised.value)  # with its traceback, and with all that its frames hold
+            del raw
+            with watched.connect(), watched.connect():
+                pass
+    finally:
+        signal.signal(signal.SIGALRM, own)
+    assert contained_errors() == before
 
 
 DEADLOCK = """

@@ -1,4 +1,4 @@
-"""Pools whose class refuses to be inherited from or marked: watched by SQLAlchemy's events alone, and never harmed."""
+"""Pools whose class cannot be swapped, or whose methods were: heard by SQLAlchemy's events alone, never harmed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sqlalchemy.pool import QueuePool
 
 import exporter
 from exporter.contained import contained_errors
-from own_pools import FinalPool, NumberedPool, StrictPool
+from own_pools import FinalSlottedPool, NumberedSlottedPool
 from pages import Page
-from wires import Line
+from wires import Line, NewEngine
 
-REFUSING = (FinalPool, NumberedPool, StrictPool)
+REFUSING = (FinalSlottedPool, NumberedSlottedPool)
 ABSENT = (
     "waiting", "waiting_longest_seconds", "wait_seconds_count", "timeouts_total", "connect_errors_total",
     "disposals_total",
@@ -71,7 +71,7 @@ def test_a_class_that_refuses_is_heard_by_its_events(
 
 def test_what_no_event_tells_is_absent(make_engine: MakeEngine, page: Page) -> None:
     """Waits, timeouts, failed connects and disposals have no number there, not 0; what a pool says of itself has."""
-    engine = make_engine(FinalPool, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    engine = make_engine(FinalSlottedPool, pool_size=1, max_overflow=0, pool_timeout=0.01)
     with engine.connect(), pytest.raises(PoolTimeoutError):
         engine.connect()
     engine.dispose()
@@ -85,7 +85,7 @@ def test_what_no_event_tells_is_absent(make_engine: MakeEngine, page: Page) -> N
 
 def test_a_whole_life_is_told(make_engine: MakeEngine, page: Page, line: Line) -> None:
     """Invalidated, detached, forgotten, found dead by a ping, not to be made: all adds up, and no place is lost."""
-    engine = make_engine(FinalPool, pool_size=2, max_overflow=0, pool_timeout=5, pool_pre_ping=True)
+    engine = make_engine(FinalSlottedPool, pool_size=2, max_overflow=0, pool_timeout=5, pool_pre_ping=True)
     for soft in (False, True):
         raw = engine.raw_connection()
         raw.invalidate(soft=soft)
@@ -125,7 +125,7 @@ def test_a_whole_life_is_told(make_engine: MakeEngine, page: Page, line: Line) -
 
 def test_a_call_site_is_found_through_the_events(make_engine: MakeEngine, page: Page) -> None:
     """The place that took a connection is the application's here too, and so is the thread."""
-    engine = make_engine(FinalPool)
+    engine = make_engine(FinalSlottedPool)
     handle = exporter.instrument(engine, registry=page.registry)
     with engine.connect():
         (row,) = handle.snapshot().connections
@@ -136,7 +136,7 @@ def test_a_call_site_is_found_through_the_events(make_engine: MakeEngine, page: 
 
 def test_threads_are_counted_to_the_unit(make_engine: MakeEngine, page: Page) -> None:
     """Many threads that share such a pool are counted exactly, as long as none detaches."""
-    engine = make_engine(FinalPool, pool_size=3, max_overflow=2)
+    engine = make_engine(FinalSlottedPool, pool_size=3, max_overflow=2)
 
     def work() -> None:
         for turn in range(200):
@@ -160,7 +160,7 @@ def test_threads_are_counted_to_the_unit(make_engine: MakeEngine, page: Page) ->
 
 def test_letting_go_and_coming_back_counts_once(make_engine: MakeEngine, page: Page) -> None:
     """Uninstrumented, such a pool is as it was, its ping too; instrumented again, nothing counts twice."""
-    engine = make_engine(FinalPool)
+    engine = make_engine(FinalSlottedPool)
     exporter.uninstrument(engine)
     assert "do_ping" not in vars(engine.dialect)
     engine.connect().close()
@@ -170,3 +170,21 @@ def test_letting_go_and_coming_back_counts_once(make_engine: MakeEngine, page: P
     assert page.values("checkouts_total", "checkins_total") == {"checkouts_total": 1, "checkins_total": 1}
     exporter.uninstrument(engine)
     assert contained_errors()["swap"] == before + 1
+
+
+def test_a_pool_whose_connect_was_replaced_is_heard_by_its_events(new_engine: NewEngine, page: Page) -> None:
+    """Somebody who put a function before a pool's own connect(), before us, has it called; its uses count."""
+    engine = new_engine()
+    calls: list[None] = []
+    own: Any = engine.pool.connect
+
+    def connect() -> Any:
+        calls.append(None)
+        return own()
+
+    engine.pool.connect = connect  # type: ignore[method-assign]
+    exporter.instrument(engine, registry=page.registry)
+    with engine.connect():
+        assert page.connections() == (0, 1)
+    assert page.values("checkouts_total", "checkins_total") == {"checkouts_total": 1, "checkins_total": 1}
+    assert len(calls) == 1

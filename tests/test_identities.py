@@ -5,39 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import create_engine
 
-from exporter.identity import identify
 from exporter.letterbox import Letterbox
 from exporter.records import PooledConnection, PoolIdentity, PoolSnapshot, ProcessSnapshot
 from exporter.watch import Watch
+from exporter.wish import Wish
 from overviews import publish
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "name"),
-    [
-        ("mysql+pymysql://db/shop", "db", "mysql://db:3306/shop"),
-        ("mysql+pymysql:///shop", "localhost", "mysql://localhost:3306/shop"),
-        ("mysql+pymysql://localhost/shop?unix_socket=/run/my.sock", "/run/my.sock", "mysql://localhost:3306/shop"),
-        ("mysql+pymysql:///shop?unix_socket=/run/my.sock", "/run/my.sock", "mysql:///run/my.sock:3306/shop"),
-        ("postgresql+psycopg:///shop?host=/run/pg", "/run/pg", "postgresql:///run/pg:5432/shop"),
-        ("postgresql+psycopg:///shop?host=a&host=b", "a", "postgresql://a:5432/shop"),
-    ],
-)
-def test_where_a_pool_connects_to(url: str, host: str, name: str) -> None:
-    """A socket goes before the host that is given beside it, as the drivers do it; the name stays what it was."""
-    engine = create_engine(url)
-    found = identify(engine, name=None)
-    assert (found.host, found.name) == (host, name)
 
 
 def test_a_snapshot_is_dated_before_it_is_taken() -> None:
     """Whatever is in it was there at that moment or came later; else a connection that is closed would look gone."""
     watch, engine = Watch(), create_engine("sqlite://")
-    handle = watch.add(engine, name="shop", leak_after=None, call_sites=None, registry=CollectorRegistry())
+    handle = watch.add(engine, Wish(name="shop", registry=CollectorRegistry()))
     looked: list[float] = []
     look = handle.snapshot
 

@@ -359,6 +359,21 @@ def test_a_name_must_be_a_text(new_engine: NewEngine, page: Page) -> None:
     assert page.value("size") == 5
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"call_sites": "no"}, "call_sites must be True or False, not 'no'"),
+        ({"registry": "mine"}, "registry must be a CollectorRegistry of prometheus_client, not 'mine'"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_refused(new_engine: NewEngine, wrong: dict[str, Any], said: str) -> None:
+    """What cannot be meant is refused by name, for one engine and for all."""
+    with pytest.raises(TypeError, match=said):
+        exporter.instrument(new_engine(), **wrong)
+    with pytest.raises(TypeError, match=said):
+        exporter.instrument_all(**wrong)
+
+
 def test_a_registry_that_is_taken_refuses_every_time(new_engine: NewEngine, page: Page) -> None:
     """Somebody else's metrics of our names are an error at each call, never a pool that silently is not shown."""
     Gauge("sqlalchemy_pool_size", "Of somebody else.", registry=page.registry)

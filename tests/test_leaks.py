@@ -112,7 +112,37 @@ def test_it_is_said_also_when_it_is_back_already(engine: Engine, page: Page, sai
     page.counts()
     page.counts()
     (line,) = said()
-    assert line.endswith("by thread MainThread was out for , longer than leak_after=1e-09 s, and has come back")
+    assert line.endswith("by thread MainThread was out for , longer than leak_after=1e-09 s, before it came back")
+
+
+def test_it_is_said_how_it_ended(engine: Engine, page: Page, said: Callable[[], list[str]]) -> None:
+    """One that was detached or closed while it was overdue did not come back."""
+    exporter.instrument(engine, registry=page.registry, leak_after=AT_ONCE)
+    for end, words in (("detach", "was detached"), ("invalidate", "was closed")):
+        raw = engine.raw_connection()
+        page.counts()
+        getattr(raw, end)()
+        page.counts()
+        assert said()[1].endswith(f"by thread MainThread {words} after ")
+        raw.close()
+
+
+def test_one_that_was_overdue_stays_so(engine: Engine, page: Page, said: Callable[[], list[str]]) -> None:
+    """What was found overdue is counted and said to its end, also when leak_after is raised meanwhile, and lowered."""
+    exporter.instrument(engine, registry=page.registry, leak_after=AT_ONCE)
+    both = engine.connect(), engine.connect()
+    assert page.value("overdue_checkouts_total") == 2
+    exporter.instrument(engine, registry=page.registry, leak_after=100)
+    assert page.values("overdue", "overdue_checkouts_total") == {"overdue": 0, "overdue_checkouts_total": 2}
+    said()
+    for each in both:
+        each.close()
+    assert page.value("overdue_checkouts_total") == 2
+    assert ["came back after" in line for line in said()] == [True, True]
+    exporter.instrument(engine, registry=page.registry, leak_after=AT_ONCE)
+    with engine.connect():
+        assert page.values("overdue", "overdue_checkouts_total") == {"overdue": 1, "overdue_checkouts_total": 3}
+    assert page.value("overdue_checkouts_total") == 3
 
 
 def test_the_thread_that_took_it_is_named(engine: Engine) -> None:

@@ -77,6 +77,9 @@ def test_one_line_for_every_pool_server_and_match() -> None:
         ["orders", "up", "mysql 8.4.0", "3", "4", "1", "2", "9 of 150", "4.0 s ago"],
         ["stock", "down (auth) Access denied", "-", "-", "-", "-", "-", "-", "4.0 s ago"],
         ["shop", "orders", "0", "0", "2", "0", "1", "0", "0", "0"],
+        ["process", "state", "pools", "connections", "reported"],
+        ["web-1:7", "live", "1", "5", "1.0 s ago"],
+        ["web-1:8", "live", "1", "5", "1.0 s ago"],
     ]
 
 
@@ -84,7 +87,7 @@ def test_the_head_tells_when_and_of_how_many() -> None:
     """The page says how fresh it is, how many processes it is made of, and that files were rejected."""
     page = render(FULL, leak_after=60.0)
     assert "2023-11-14 22:13:20 UTC, 2 live processes, 1 file rejected" in page
-    alone = render(dataclasses.replace(FULL, processes={"live": 1}, rejected={}), leak_after=60.0)
+    alone = render(dataclasses.replace(FULL, processes=FULL.processes[:1], rejected={}), leak_after=60.0)
     assert "UTC, 1 live process. " in alone
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AssertionPool, NullPool, Pool, QueuePool, SingletonThreadPool, StaticPool
 
 import exporter
-from own_pools import SlottedPool, StubbornPool, TalkativePool
 from pages import Page
-from wires import Line, NewEngine
+from wires import Line
 
 OF_QUEUES = (
     "size",
@@ -40,42 +39,12 @@ OF_ALL = (
 pytestmark = pytest.mark.usefixtures("nothing_contained")
 
 
-@pytest.fixture
-def engine_of(new_engine: NewEngine, page: Page) -> Callable[..., Engine]:
-    """Make an instrumented engine with a pool of the class that is asked for."""
-
-    def make(pool_class: type[Pool], **options: Any) -> Engine:
-        engine = new_engine(poolclass=pool_class, **options)
-        exporter.instrument(engine, registry=page.registry)
-        return engine
-
-    return make
-
-
-@pytest.mark.parametrize("pool_class", [SlottedPool, StubbornPool, TalkativePool], ids=lambda each: each.__name__)
-def test_a_pool_of_ones_own_is_watched_beyond_dispose(
-    engine_of: Callable[..., Engine], page: Page, pool_class: type[Pool]
-) -> None:
-    """A user's pool class stays what it is, by name and by what it does, and dispose() loses nothing of it."""
-    engine = engine_of(pool_class, pool_size=1, max_overflow=1)
-    for _ in range(2):
-        assert isinstance(engine.pool, pool_class)
-        assert type(engine.pool).__name__ == type(engine.pool).__qualname__ == pool_class.__name__
-        with engine.connect(), engine.connect():
-            assert page.connections() == (0, 2)
-        assert page.connections() == (1, 0)
-        engine.dispose()
-    assert page.value("disposals_total") == 2
-    assert page.value("checkouts_total") == page.value("checkins_total") == page.value("connects_total") == 4
-    assert page.by("closes_total", "reason") == {"overflow": 2, "disposed": 2}
-    assert page.by("info", "pool_class") == {pool_class.__name__: 1}
-
-
-def test_what_a_pool_of_ones_own_overrides_still_runs(engine_of: Callable[..., Engine]) -> None:
-    """What a user's pool does at checkout and return it does as before."""
-    engine = engine_of(TalkativePool)
+def test_nothing_lies_idle_in_a_null_pool(engine_of: Callable[..., Engine], page: Page) -> None:
+    """How long connections lay idle, and what pings of them cost, has no number where none is kept."""
+    engine = engine_of(NullPool, pool_pre_ping=True)
     engine.connect().close()
-    assert engine.pool.said == ["connect", "return"]  # type: ignore[attr-defined]
+    assert (page.find("idle_seconds_count"), page.find("ping_seconds_count")) == (None, None)
+    assert page.value("use_seconds_count") == 1
 
 
 @pytest.mark.parametrize("pool_class", [NullPool, StaticPool, SingletonThreadPool, AssertionPool])
@@ -211,20 +180,3 @@ def test_pools_of_asynchronous_engines(tmp_path: Path, page: Page, options: dict
         await engine.dispose()
 
     asyncio.run(live())
-
-
-def test_a_pool_made_from_a_watched_class_works_unheard(
-    engine_of: Callable[..., Engine], line: Line, page: Page
-) -> None:
-    """Whoever takes a watched pool's class for a pool of his own gets one that works, and that nobody counts."""
-    engine = engine_of(QueuePool)
-    other = create_engine("sqlite:///other.db", creator=line, poolclass=type(engine.pool), pool_size=1, max_overflow=0)
-    for _ in range(2):
-        other.connect().close()
-        other.dispose()
-    assert page.value("checkouts_total") == 0
-    exporter.instrument(other, name=page.pool, registry=page.registry)
-    other.connect().close()
-    assert page.value("checkouts_total") == 1
-    exporter.uninstrument(other)
-    other.dispose()

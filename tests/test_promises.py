@@ -56,15 +56,15 @@ class _Broken:
     [
         ("checkout", "exporter.ear.time"),
         ("checkin", "exporter.ear.time"),
-        ("checkin", "exporter.ear.SHORT_USE"),
+        ("checkin", "exporter.ear.Ear.gave_back"),
         ("connect", "exporter.ear.Tally"),
         ("close", "exporter.listeners.reason_of"),
         ("close_detached", "exporter.listeners.id"),
         ("invalidate", "exporter.listeners.cause_of"),
-        ("soft_invalidate", "exporter.ear.Usage"),
+        ("soft_invalidate", "exporter.ledger.Ledger.note"),
         ("checkin", "exporter.tally.Usage.leave"),
         ("detach", "exporter.listeners.threading"),
-        ("server_id", "exporter.ear.server_id"),
+        ("server_id", "exporter.entry.server_id"),
     ],
 )
 def test_an_error_of_ours_never_reaches_the_application(

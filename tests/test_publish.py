@@ -32,14 +32,16 @@ def test_a_snapshot_is_written_whole(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path, look)
     publisher.start()
     publisher.publish()
-    (path,) = published(tmp_path)
+    path, lock = published(tmp_path)
     assert path.name.startswith(f"{os.getpid()}.")
+    assert lock == path.with_suffix(".lock")
     content = json.loads(path.read_text())
     assert content["format"] == FORMAT
     assert content["pools"][0]["identity"]["name"] == "shop"
     assert content["pools"][0]["connections_max"] == float("inf")
     publisher.stop()
-    assert published(tmp_path) == []
+    assert published(tmp_path) == [path]
+    assert json.loads(path.read_text())["ended"] is True
 
 
 def test_a_missing_directory_is_said_once_and_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -55,7 +57,7 @@ def test_a_missing_directory_is_said_once_and_heals(tmp_path: Path, caplog: pyte
     ]
     directory.mkdir()
     publisher.publish()
-    assert len(published(directory)) == 1
+    assert len(published(directory)) == 2
     assert caplog.records[-1].getMessage() == f"publishing the pools of process {os.getpid()} into {directory} again"
     publisher.stop()
 
@@ -69,7 +71,7 @@ def test_a_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture
     publisher = Publisher(directory, look, interval=3600)
     publisher.start()
     publisher.publish()
-    (path,) = published(directory)
+    path, _ = published(directory)
     (directory / f".{path.stem}.tmp").symlink_to(target)
     publisher.publish()
     assert target.read_text() == "precious"
@@ -86,7 +88,7 @@ def test_a_look_that_fails_is_contained(tmp_path: Path, caplog: pytest.LogCaptur
     publisher = Publisher(tmp_path, broken, interval=3600)
     publisher.start()
     publisher.publish()
-    assert published(tmp_path) == []
+    assert list(tmp_path.glob("*.json")) == []
     publisher.stop()
 
 
@@ -133,7 +135,11 @@ def test_a_process_and_its_fork_publish_apart(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "seen\n", "")
-    assert len(published(box)) == 1  # the parent took its own away; the killed child could not
+    letters = [json.loads(path.read_text()) for path in box.glob("*.json")]
+    assert {(each["pools"][0]["checkouts"], each["ended"]) for each in letters} == {(1, True), (2, False)}
+    assert [path.stem.partition(".")[0] for path in box.glob("*.lock")] == [
+        str(next(each["pid"] for each in letters if not each["ended"]))
+    ]
 
 
 NO_THREADS = """

@@ -110,11 +110,11 @@ SEAMS: list[Seam] = [
     ("timeout", lambda _: Ledger, "peek"),
     ("wait", lambda engine: ear_of(engine.pool), "whoami"),
     ("invalidate", lambda _: sys.modules["exporter.listeners"], "cause_of"),
-    ("soft_invalidate", lambda _: Ear, "usage_of"),
+    ("soft_invalidate", lambda _: Ledger, "note"),
     ("close", lambda _: sys.modules["exporter.listeners"], "reason_of"),
     ("detach", lambda engine: ear_of(engine.pool), "leaving"),
     ("close_detached", lambda engine: ear_of(engine.pool), "detached"),
-    ("server_id", lambda _: sys.modules["exporter.ear"], "server_id"),
+    ("server_id", lambda _: sys.modules["exporter.entry"], "server_id"),
 ]
 
 

@@ -75,3 +75,22 @@ def test_uninstrumenting_leaves_both_dialects_as_they_were(engine: Engine, page:
     exporter.uninstrument(engine)
     assert "do_ping" not in vars(engine.dialect)
     assert "do_ping" not in vars(second.dialect)
+
+
+def test_each_has_a_pool_of_its_own_once_one_disposes_of_it(engine: Engine, page: Page) -> None:
+    """What the engine that disposed of the pool opens is used, not orphaned; what the other opens counts as before."""
+    second = create_engine("sqlite:///shop.db", pool=engine.pool)
+    exporter.instrument(second, registry=page.registry)
+    second.dispose()
+    with second.connect():
+        assert page.connections() == (0, 1)
+        with engine.connect():
+            assert page.connections() == (0, 2)
+    assert page.connections() == (2, 0)
+    assert page.values("size", "orphaned") == {"size": 10, "orphaned": 0}
+    engine.dispose()
+    assert page.connections() == (1, 0)
+    second.dispose()
+    assert page.connections() == (0, 0)
+    exporter.uninstrument(engine)
+    assert type(engine.pool) is type(second.pool) is QueuePool

@@ -32,15 +32,15 @@ def closed_port() -> int:
 
 
 def test_processes_are_added_up(tmp_path: Path) -> None:
-    """Two live processes with a pool of one name are one pool; a dead one is left out; a bad file is counted."""
+    """Live processes with a pool of one name are one pool; what a dead one had counted stays; a bad file is told."""
     publish(tmp_path, ProcessSnapshot(7, NOW - 1, (SHOP,)), name="7")
     publish(tmp_path, ProcessSnapshot(8, NOW - 2, (SHOP,)), name="8")
     publish(tmp_path, ProcessSnapshot(9, NOW - 60, (SHOP,)), name="9")
     (tmp_path / "bad.json").write_text("{")
     seen = Sidecar(config(tmp_path), clock=lambda: NOW).overview()
     (pool,) = seen.pools
-    assert (pool.idle, pool.used, pool.checkouts, pool.overdue, len(pool.connections)) == (6, 4, 240, 2, 4)
-    assert seen.processes == {"live": 2}
+    assert (pool.idle, pool.used, pool.checkouts, pool.overdue, len(pool.connections)) == (6, 4, 360, 2, 4)
+    assert [report.state for report in seen.processes] == ["live", "live"]
     assert seen.rejected == {**dict.fromkeys(REJECT_REASONS, 0), "malformed": 1}
     assert (seen.now, seen.servers, seen.matches) == (NOW, (), ())
 
@@ -50,19 +50,19 @@ def contained(sidecar: Sidecar, where: str) -> float | None:
     return sidecar.registry.get_sample_value("pool_exporter_contained_errors_total", {"where": where})
 
 
-def test_contained_errors_of_live_processes_and_its_own_are_added_up(tmp_path: Path) -> None:
+def test_contained_errors_of_all_processes_and_its_own_are_added_up(tmp_path: Path) -> None:
     """Errors that processes kept to themselves show on the one page that everybody looks at, with the sidecar's own."""
     sidecar = Sidecar(config(tmp_path), clock=lambda: NOW)
     own = {where: contained(sidecar, where) or 0 for where in PLACES}
     publish(tmp_path, ProcessSnapshot(7, NOW - 1, contained={"checkin": 2, "ping": 1}), name="7")
     publish(tmp_path, ProcessSnapshot(8, NOW - 2, contained={"checkin": 3, "a place of a newer version": 4}), name="8")
-    publish(tmp_path, ProcessSnapshot(9, NOW - 60, contained={"checkin": 100}), name="9")
+    publish(tmp_path, ProcessSnapshot(9, NOW - 60, contained={"checkin": 100}), name="9")  # a dead one
     (tmp_path / "6.json").write_text(json.dumps({"format": 1, "pid": 6, "taken": NOW}))  # of an older version
-    assert sidecar.overview().contained == {"checkin": 5, "ping": 1, "a place of a newer version": 4}
+    assert sidecar.overview().contained == {"checkin": 105, "ping": 1, "a place of a newer version": 4}
     contain("ping")
     assert {where: contained(sidecar, where) for where in PLACES} == {
         **own,
-        "checkin": own["checkin"] + 5,
+        "checkin": own["checkin"] + 105,
         "ping": own["ping"] + 2,
         "other": own["other"] + 4,
     }
@@ -80,7 +80,7 @@ sys.stdin.read()
 
 
 def test_a_process_tells_what_it_contained(tmp_path: Path) -> None:
-    """What an application never saw stands on the sidecar's page while the application lives."""
+    """What an application never saw stands on the sidecar's page, and stays there when the application has ended."""
     sidecar = Sidecar(config(tmp_path))
     own = contained(sidecar, "checkout") or 0
     with subprocess.Popen(
@@ -89,13 +89,13 @@ def test_a_process_tells_what_it_contained(tmp_path: Path) -> None:
     ) as process:  # fmt: skip
         eventually(lambda: contained(sidecar, "checkout") == own + 1)
         process.communicate(timeout=30)
-    assert contained(sidecar, "checkout") == own
+    assert contained(sidecar, "checkout") == own + 1
 
 
 def test_nothing_configured_is_an_empty_page_and_ready() -> None:
     """Without a directory and without servers there is nothing to show and nothing to wait for."""
     sidecar = Sidecar(config(), clock=lambda: NOW)
-    assert sidecar.overview() == Overview(NOW, (), (), (), {"live": 0}, dict.fromkeys(REJECT_REASONS, 0))
+    assert sidecar.overview() == Overview(NOW, (), (), (), rejected=dict.fromkeys(REJECT_REASONS, 0))
     assert sidecar.ready()
 
 

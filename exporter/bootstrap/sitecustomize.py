@@ -79,7 +79,7 @@ def _hook(dialect: Any) -> None:
             exporter.instrument_all()
         attach = engine_created.pool_exporter_attach  # type: ignore[attr-defined]
         # Still ours when somebody else stands before us at the hook.
-        (exporter.instrument if attach is first else attach)(engine)
+        (exporter.attach if attach is first else attach)(engine)
 
     engine_created.pool_exporter_attach = first  # type: ignore[attr-defined]
     dialect.engine_created = classmethod(engine_created)

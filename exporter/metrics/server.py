@@ -91,7 +91,7 @@ SERVER: Table[ServerView] = Table(
         Metric(
             "sqlalchemy_server_idle_timeout_seconds",
             "gauge",
-            "After how long the server ends an idle session: the shortest that the pools' sessions get; absent where off.",
+            "After how long the server ends an idle session: the shortest that pools' sessions get; absent where off.",
             _sampled(lambda snapshot: [((name,), seconds) for name, seconds in snapshot.idle_timeouts.items()]),
             labels=("timeout",),
         ),

@@ -1,0 +1,178 @@
+"""The roll: which registry shows which pools, and what the pools that left had counted."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import Pool
+
+from exporter.collectors import Content, GuestCollector, TableCollector, is_registered
+from exporter.contained import contain
+from exporter.merge import add_up
+from exporter.metrics.contained import CONTAINED
+from exporter.metrics.pool import POOL
+from exporter.pool import PoolMonitor
+from exporter.records import PoolSnapshot
+from exporter.wish import Wish
+
+MOST_DEPARTED = 100
+"""Names without a pool that keep their counts. An engine for each tenant makes as many names as there are tenants."""
+
+_COUNTERS = (
+    "checkouts", "checkins", "connects", "connect_errors", "closes", "invalidations", "stale_ping", "stale_use",
+    "timeouts", "overdue_checkouts", "garbage_collected", "detaches", "disposals", "use_seconds", "wait_seconds",
+    "connect_seconds", "idle_seconds", "lifetime_seconds", "ping_seconds",
+)  # fmt: skip
+
+
+@dataclass(eq=False)
+class Page:
+    """The pools that are shown in one registry, and what the pools that are gone had counted, by name.
+
+    ``collector`` is what the registry has of it; None when it is shown nowhere.
+    """
+
+    monitors: dict[PoolMonitor, None] = field(default_factory=dict)
+    departed: dict[str, PoolSnapshot] = field(default_factory=dict)
+    room: int = 100
+    collector: TableCollector | None = None
+
+    def enter(self, monitor: PoolMonitor) -> None:
+        """Show one more pool. Nobody may ever look at this page, so now and then those that are gone leave here."""
+        self.monitors[monitor] = None
+        if len(self.monitors) > self.room:
+            self._see_off()
+            self.room = max(2 * len(self.monitors), 100)
+
+    def snapshots(self) -> tuple[PoolSnapshot, ...]:
+        """Read every pool; what those that are gone had counted is kept by name, so that no counter falls."""
+        self._see_off()
+        return add_up((*(monitor.snapshot() for monitor in self.monitors), *self.departed.values()))
+
+    def has(self, name: str) -> bool:
+        """Tell whether a pool of this name is here."""
+        return any(monitor.identity.name == name for monitor in self.monitors)
+
+    def keep(self, *snapshots: PoolSnapshot) -> None:
+        """Keep what pools had counted, with what others of their names had; the oldest names without a pool leave."""
+        for snapshot in snapshots:
+            name = snapshot.identity.name
+            before = self.departed.pop(name, None)
+            self.departed[name] = snapshot if before is None else add_up((before, snapshot))[0]
+        if len(self.departed) > MOST_DEPARTED:
+            living = {monitor.identity.name for monitor in self.monitors}
+            nameless = [name for name in self.departed if name not in living]
+            for name in nameless[: max(len(nameless) - MOST_DEPARTED, 0)]:
+                del self.departed[name]
+
+    def take_in(self, other: Page) -> None:
+        """Take all that another page has."""
+        self.monitors.update(other.monitors)
+        self.keep(*other.departed.values())
+
+    def _see_off(self) -> None:
+        # Read after it was found to be gone: before, its last connection could come back between the two.
+        gone = [monitor for monitor in self.monitors if monitor.gone()]
+        for monitor in gone:
+            del self.monitors[monitor]
+        self.keep(*(monitor.snapshot() for monitor in gone))
+
+
+def _nowhere() -> None:
+    """Stand for the registry of pools that no registry shows any more; they are published all the same."""
+
+
+class Roll:
+    """Every page of this process, by the registry that shows it, which is held weakly. Whoever calls has the lock."""
+
+    def __init__(self, look: Callable[[Page], Content]) -> None:
+        self._look = look
+        self._pages: dict[Callable[[], CollectorRegistry | None], Page] = {}
+
+    def values(self) -> list[Page]:
+        """Return every page."""
+        return list(self._pages.values())
+
+    def monitors(self) -> list[PoolMonitor]:
+        """Return every pool."""
+        return [monitor for page in self._pages.values() for monitor in page.monitors]
+
+    def shows(self, monitor: PoolMonitor) -> bool:
+        """Tell whether a pool is on one of the pages."""
+        return any(monitor in page.monitors for page in self._pages.values())
+
+    def page(self, wish: Wish) -> Page:
+        """Return the page of the registry that is wished for, shown there. Raises ValueError when it refuses."""
+        return self._shown(REGISTRY if wish.registry is None else wish.registry, by_name=wish.by_name)
+
+    def show(self, monitor: PoolMonitor, wish: Wish) -> None:
+        """Show a pool in the registry that is wished for, or again in its own, should that have been cleared."""
+        key, before = next((key, page) for key, page in self._pages.items() if monitor in page.monitors)
+        own = key()
+        page = self.page(wish) if wish.registry is not None or own is None else self._shown(own, by_name=wish.by_name)
+        if page is not before:
+            del before.monitors[monitor]
+            page.enter(monitor)
+
+    def leave(self, monitor: PoolMonitor) -> None:
+        """Take a pool off its page, and the name with it when it is the last there.
+
+        What it had counted stays where others of its name are watched: on this page, or where the sum is published.
+        """
+        page = next(page for page in self._pages.values() if monitor in page.monitors)
+        del page.monitors[monitor]
+        name = monitor.identity.name
+        if not any(each.has(name) for each in self._pages.values()):
+            # Nobody is left to add it to: a series that ends is no sum that falls.
+            for each in self._pages.values():
+                each.departed.pop(name, None)
+            return
+        counted = [page.departed.pop(name)] if name in page.departed else []
+        try:
+            counted.append(_counts_of(monitor.snapshot()))
+        except Exception:
+            contain("collect")
+        (page if page.has(name) else self._pages.setdefault(_nowhere, Page())).keep(*counted)
+
+    def forget_registries(self) -> None:
+        """Let go of registries that nobody has any more; their pools are published all the same."""
+        for key in [key for key in self._pages if key is not _nowhere and key() is None]:
+            self._pages.setdefault(_nowhere, Page()).take_in(self._pages.pop(key))
+
+    def withdraw(self) -> list[tuple[Engine | Pool, Wish]]:
+        """Show nothing more, and stop every pool; return what was watched, and how."""
+        wishes = []
+        for key, page in self._pages.items():
+            registry = key()
+            if registry is not None and page.collector is not None and is_registered(page.collector, registry):
+                registry.unregister(page.collector)
+            by_name = not isinstance(page.collector, GuestCollector)
+            for monitor in page.monitors:
+                target, told = monitor.told()
+                monitor.stop()
+                if target is not None:
+                    wishes.append((target, Wish(**told, registry=registry, by_name=by_name)))
+        self._pages.clear()
+        return wishes
+
+    def _shown(self, registry: CollectorRegistry, *, by_name: bool) -> Page:
+        key = weakref.ref(registry)
+        page = self._pages.get(key) or Page()
+        if page.collector is None or not is_registered(page.collector, registry):
+            tables, look = (POOL, CONTAINED), functools.partial(self._look, page)
+            collector = TableCollector(tables, look) if by_name else GuestCollector(tables, look, registry=registry)
+            collector.join(registry)
+            page.collector = collector
+        # Remembered only when it is shown: a registry with somebody else's metrics of these names refuses it.
+        self._pages[key] = page
+        return page
+
+
+def _counts_of(snapshot: PoolSnapshot) -> PoolSnapshot:
+    """Return what a pool has counted, and nothing of what it has now."""
+    return PoolSnapshot(identity=snapshot.identity, **{name: getattr(snapshot, name) for name in _COUNTERS})

@@ -1,0 +1,96 @@
+"""Children of a process, however it makes them: each counts what it does, and says so before it ends."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from waiting import eventually
+from workers import Shop
+
+pytestmark = [pytest.mark.servers, pytest.mark.parametrize("site", ["postgresql_site"], indirect=True)]
+
+WAYS = """
+import concurrent.futures, multiprocessing, sys, warnings
+from shop import engine, use
+
+def work(times):
+    for _ in range(times):
+        use()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    use()  # before there are children
+    engine.dispose()
+    child = context.Process(target=work, args=(3,))
+    child.start()
+    child.join()
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+        list(executor.map(work, [1] * 10))
+    with context.Pool(2, maxtasksperchild=2) as pool:
+        pool.map(work, [1] * 10, chunksize=1)
+        pool.close()
+        pool.join()
+    print("done", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
+def test_every_way_to_make_a_child(shop: Shop, way: str) -> None:
+    """Process, ProcessPoolExecutor and Pool: they leave by os._exit(), and their last word is on the page."""
+    shop.write("ways.py", WAYS)
+    with shop.running("ways", way, end=hang_up) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "done\n", shop.log()
+        assert shop.hits() == 24
+        shop.wait_until_all_counted()
+        eventually(lambda: shop.processes() == 1)
+    eventually(shop.nothing_is_left_open)
+    assert shop.counted() == 24
+    assert shop.log() == ""
+
+
+MIDST = """
+import os, sys
+from shop import HIT, engine, use
+
+connection = engine.connect()
+connection.execute(HIT)
+child = os.fork()
+if child == 0:
+    engine.dispose(close=False)
+    use(); use()
+    print("child", flush=True)
+    sys.stdin.readline()
+    sys.exit()
+print("parent", flush=True)
+os.waitpid(child, 0)
+connection.commit()
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+
+
+def hang_up(program: subprocess.Popen[str]) -> None:
+    assert program.stdin is not None
+    program.stdin.close()
+
+
+def test_a_fork_in_the_midst_of_a_checkout(shop: Shop) -> None:
+    """The child counts from zero, and the connection that is out stays the parent's, once."""
+    shop.write("midst.py", MIDST)
+    with shop.running("midst", end=hang_up) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert {program.stdout.readline(), program.stdout.readline()} == {"child\n", "parent\n"}, shop.log()
+        eventually(lambda: shop.processes() == 2 and shop.page.connections() == (1, 1))
+        assert shop.counted() == 3
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "ended\n", shop.log()
+        eventually(lambda: shop.processes() == 1 and shop.page.connections() == (0, 1))
+        assert shop.counted() == 3
+    shop.wait_until_all_counted()
+    eventually(shop.nothing_is_left_open)
