@@ -36,13 +36,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 from exporter.publish import Publisher
 from exporter.watch import Watch
+from exporter.wish import Wish
 
 url, directory, interval = os.environ["APPLICATION_URL"], Path(sys.argv[1]), float(sys.argv[2])
 registry, watch = CollectorRegistry(), Watch()
 
 def watched(name, **options):
     engine = create_engine(url, **options)
-    watch.add(engine, name=name, leak_after=None, call_sites=None, registry=registry)
+    watch.add(engine, Wish(name=name, registry=registry))
     return engine
 
 def hasty(engine, life):
@@ -65,6 +66,8 @@ busy = watched("busy", pool_size=2, max_overflow=2)
 threads = [(hasty, nobody_waits, 7), (hasty, busy, 100), (hasty, busy, 2000), (lazy, watched("lazy", pool_size=3))]
 for work, *arguments in threads:
     threading.Thread(target=work, args=arguments, daemon=True).start()
+while not all(pool.connects for pool in watch.snapshot().pools):  # else it would rest until it is woken
+    time.sleep(0.01)
 publisher = Publisher(directory, watch.snapshot, interval=interval)
 publisher.start()
 sys.stdin.read()
