@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from exporter.config import Config
-from exporter.match import owners
+from exporter.owners import owners
 from exporter.records import Finding, Overview, PoolSnapshot, ServerView, Trouble
 from exporter.sidecar import Sidecar
 from exporter.troubles import troubles

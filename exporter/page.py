@@ -150,6 +150,9 @@ def _sessions(snapshot: ServerSnapshot, states: Sequence[str]) -> int:
 
 
 def _match(match: Match) -> list[Cell]:
+    if not match.possible:
+        said = f"{match.server}: the ids do not meet, as behind a proxy that pools by itself"
+        return [Cell(match.pool), Cell(said, bad=True), *[Cell(NONE, number=True)] * len(_PAIRS)]
     counts = [(state, session, match.pairs.get((state, session), 0)) for state, session, _ in _PAIRS]
     return [
         Cell(match.pool),

@@ -165,11 +165,42 @@ class HeldTransaction:
 
 @dataclass(frozen=True)
 class Session:
-    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database."""
+    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database.
+
+    ``seconds`` is how long it has been in its state, ``age`` how long ago it began, where the server says so.
+    ``client`` is its application's name, else its host; ``place`` always its host.
+    """
 
     state: SessionState
     seconds: float | None = None
     account: tuple[str, str] | None = None
+    client: str = ""
+    place: str = ""
+    age: float | None = None
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """Sleeping sessions of one client whose ids no pool had claimed: ``counts`` by how long they have slept."""
+
+    user: str
+    database: str
+    client: str
+    place: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Which server has answered: ``identity`` stays when it restarts; ``started`` is in seconds since 1970.
+
+    ``socket`` and ``port`` are where it says that it listens on its own machine; empty where it does not say.
+    """
+
+    identity: str
+    started: float
+    socket: str = ""
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +212,8 @@ class ServerSnapshot:
     not see; while there are some, an id of which nothing can be said is not in ``asked``.
     ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
     ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
-    database) that get others. Seconds; what is off is absent.
+    database) that get others. Seconds; what is off is absent. ``unclaimed`` are the sleeping sessions that were not
+    asked for; ``instance`` is None where the family does not tell one server from another.
     """
 
     dialect: str
@@ -201,13 +233,16 @@ class ServerSnapshot:
     hidden: int | None = None
     advice: str | None = None
     overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    unclaimed: tuple[Unclaimed, ...] = ()
+    instance: Instance | None = None
 
 
 @dataclass(frozen=True)
 class ServerView:
     """What is known of a configured server now: whether the last sample went well, and the data while it is fresh.
 
-    ``earlier`` is the good sample before ``snapshot``: what a process reported between the two is held against it.
+    ``earlier`` are good samples before ``snapshot``, the newest first: each report of a process is held against the
+    newest one that had ended before it.
     ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
     ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
     ``hidden`` is also known when the last sample failed for want of a privilege; ``interval`` is the one kept now.
@@ -221,9 +256,19 @@ class ServerView:
     sample_seconds: float | None
     sampled_at: float | None
     errors: Mapping[str, int]
-    earlier: ServerSnapshot | None = None
+    earlier: tuple[ServerSnapshot, ...] = ()
     hidden: int | None = None
     interval: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A pool as one process saw it at one moment (seconds since 1970); ``process`` is no other process's."""
+
+    taken: float
+    pool: PoolSnapshot
+    process: str = ""
+    pid: int = 0
 
 
 @dataclass(frozen=True)
@@ -305,12 +350,23 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Unowned:
+    """How many sleeping sessions of a client that pools are known by no live pool owns."""
+
+    server: str
+    user: str
+    database: str
+    client: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Overview:
     """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
 
     ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported. ``contained`` are
-    the errors that processes kept to themselves, added up by place. ``holders`` are all
-    connections in use, those of the pools that belong to no server too. ``drifts`` is what our self-check has found.
+    the errors that processes kept to themselves, added up by place. ``holders`` are all connections in use, those of
+    the pools that belong to no server too. ``drifts`` is what our self-check has found.
     """
 
     now: float
@@ -321,6 +377,7 @@ class Overview:
     ended: tuple[PoolSnapshot, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     contained: Mapping[str, int] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    unowned: tuple[Unowned, ...] = ()
     holders: tuple[Holder, ...] = ()
+    findings: tuple[Finding, ...] = ()
     drifts: tuple[Drift, ...] = ()

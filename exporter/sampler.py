@@ -19,6 +19,9 @@ from exporter.servers import Line, SampleError, family
 FRESH_INTERVALS = 3
 """For how many intervals a snapshot is shown. Then it is withheld: an old truth on a page reads like a new one."""
 
+_REPORTED_WITHIN = 12.0  # seconds; what is older than a sample before the last is no report of a live process
+_APART = 1.0  # seconds; samples that follow one another faster are not all kept, however short the interval
+
 _SLACK = 1.0  # seconds that a sample may take beyond its timeout before it is said to hang
 
 _log = logging.getLogger(__name__)
@@ -41,7 +44,7 @@ class _State:
     reason: SampleErrorReason | None = None
     message: str = "not sampled yet"
     kept: _Kept | None = None
-    earlier: _Kept | None = None
+    earlier: tuple[_Kept, ...] = ()
     sample_seconds: float | None = None
     hidden: int | None = None
     advice: str | None = None
@@ -105,7 +108,7 @@ class Sampler:
             sample_seconds=state.sample_seconds,
             sampled_at=None if state.kept is None else state.kept.snapshot.ended,
             errors=state.errors,
-            earlier=_since(oldest, state.earlier),
+            earlier=tuple(kept.snapshot for kept in state.earlier if kept.taken >= oldest),
             hidden=state.hidden,
             interval=state.pace.interval,
         )
@@ -134,7 +137,7 @@ class Sampler:
             up=True,
             message="",
             kept=_Kept(snapshot, self._steadily()),
-            earlier=before.kept,
+            earlier=_earlier(before),
             sample_seconds=seconds,
             hidden=snapshot.hidden,
             advice=snapshot.advice or before.advice,
@@ -174,6 +177,16 @@ class Sampler:
             _log.warning("server %s: a sample %s; sampling every %g s now", name, slow, now)
         elif now < before:
             _log.info("server %s: samples are fast again; sampling every %g s now", name, now)
+
+
+def _earlier(state: _State) -> tuple[_Kept, ...]:
+    """Return the samples to keep besides a new one, the newest first: at least one, and any that a report may need."""
+    if state.kept is None:
+        return ()
+    if state.earlier and state.kept.taken - state.earlier[0].taken < _APART:
+        return state.earlier
+    last = state.kept.taken
+    return (state.kept, *(kept for kept in state.earlier if last - kept.taken <= _REPORTED_WITHIN))
 
 
 def _since(oldest: float, kept: _Kept | None) -> ServerSnapshot | None:

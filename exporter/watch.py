@@ -125,13 +125,15 @@ class Watch:
 
     def snapshot(self) -> ProcessSnapshot:
         """Return what this process publishes: pools of one name are added up."""
+        # Before the pools are read: whatever is in them then was still there at this moment or came later.
+        taken = time.time()
         with self._lock:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             monitors = self._monitors()
         _speak(monitors)
         self._farewell.prepare()
         contained = contained_errors()
-        return ProcessSnapshot(os.getpid(), time.time(), add_up(pools), host=_host(), contained=contained)
+        return ProcessSnapshot(os.getpid(), taken, add_up(pools), host=_host(), contained=contained)
 
     def before_fork(self) -> None:
         """Make ready for a fork: end our thread, which Python would warn of."""

@@ -60,6 +60,13 @@ def pools(*pools: PoolSnapshot) -> Overview:
     return dataclasses.replace(FULL, pools=pools)
 
 
+def test_a_match_that_is_not_possible_says_so() -> None:
+    """Numbers that would mean nothing are not shown; that a proxy is in between is."""
+    proxied = dataclasses.replace(MATCH, pairs={}, possible=False)
+    page = render(dataclasses.replace(FULL, matches=(proxied,)), leak_after=60.0)
+    assert "orders: the ids do not meet, as behind a proxy" in page
+
+
 def test_one_line_for_every_pool_server_and_match() -> None:
     """Each pool, each server and each pair of them has a line with its figures."""
     rows = [cells for cells in Reader(render(FULL, leak_after=60.0)).rows if cells[0] not in ("pool", "server")]

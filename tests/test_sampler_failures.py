@@ -140,10 +140,10 @@ def test_time_of_day_is_set(site: Site, hours: int) -> None:
         now[0] += 10.0
         assert sampler.view().snapshot == first
         second = sampled(sampler)
-        assert (second.ended, sampler.view().earlier, sampler.view().sampled_at) == (clock[0], first, clock[0])
+        assert (second.ended, sampler.view().earlier, sampler.view().sampled_at) == (clock[0], (first,), clock[0])
         clock[0] -= hours * 3600
         now[0] += 30.1
-        assert (sampler.view().snapshot, sampler.view().earlier) == (None, None)
+        assert (sampler.view().snapshot, sampler.view().earlier) == (None, ())
 
 
 @pytest.mark.servers

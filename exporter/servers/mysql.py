@@ -10,12 +10,14 @@ from sqlalchemy.engine import Connection
 
 from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import Outdated, SampleError
+from exporter.servers.instances import Born, born
 from exporter.servers.mysql_login import engine, is_mariadb, reason
 from exporter.servers.mysql_rights import (
     ABORTED,
     CONNECTED,
     LOST,
     TRANSACTIONS,
+    UPTIME,
     Rights,
     counted,
     grants,
@@ -24,7 +26,7 @@ from exporter.servers.mysql_rights import (
     status,
 )
 from exporter.servers.mysql_sessions import THREADS, Found, Question, sessions
-from exporter.servers.rows import group, sleepers
+from exporter.servers.rows import group, sleepers, unclaimed
 
 __all__ = ["engine", "prepare", "reason", "sample"]
 
@@ -49,6 +51,7 @@ def prepare(connection: Connection, *, timeout: float) -> None:
         f"SET SESSION {longest}, lock_wait_timeout = {math.ceil(timeout)}, wait_timeout = {_DAY}, time_zone = '+00:00'"
     )
     connection.info["rights"] = rights(connection)
+    connection.info["instance"] = instance(connection)
 
 
 def sample(
@@ -83,12 +86,28 @@ def sample(
         connections_max=limit,
         idle_timeouts=idle_timeouts,
         asked=frozenset(named.keys() if hidden else asked),
-        sessions={id_: Session(some.row.state, some.row.longest, some.row.client[:2]) for id_, some in named.items()},
+        sessions={id_: _session(some) for id_, some in named.items()},
         transactions=_held(clients, held),
         aborted={kind: counts[name] for kind, name in ABORTED.items() if name in counts},
         hidden=hidden,
         advice=advice,
+        unclaimed=unclaimed((some.row, some.row.client[2]) for some in clients if some.id not in asked),
+        instance=connection.info["instance"].now(clock()),
     )
+
+
+def instance(connection: Connection) -> Born:
+    """Ask a new connection which server it has reached, and since when that runs."""
+    # MariaDB has no uuid of its own. A copy of a machine has the same one under another name.
+    uuid = "@@datadir" if is_mariadb(connection) else "@@server_uuid"
+    about = f"SELECT CONCAT_WS(' ', @@hostname, @@server_id, @@port, {uuid}), @@socket, @@port"
+    identity, socket, port = connection.exec_driver_sql(about).one()
+    return born(identity, status(connection, UPTIME)[UPTIME], socket=socket or "", port=port)
+
+
+def _session(found: Found) -> Session:
+    user, database, client = found.row.client
+    return Session(found.row.state, found.row.longest, (user, database), client, client)
 
 
 def _settings(connection: Connection) -> tuple[str, int, dict[str, float]]:

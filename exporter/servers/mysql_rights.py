@@ -23,6 +23,7 @@ SISTERS = 16
 
 LOST = "Performance_schema_thread_instances_lost"
 CONNECTED = "Threads_connected"
+UPTIME = "Uptime"
 ABORTED: Mapping[str, str] = {"client": "Aborted_clients", "connect": "Aborted_connects"}
 
 STATUS_SECONDS = 60.0

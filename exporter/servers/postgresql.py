@@ -18,8 +18,8 @@ from exporter.labels import SessionState
 from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import PROGRAM_NAME, SampleError
 from exporter.servers.postgresql_login import dial, reason
-from exporter.servers.postgresql_settings import Account, Settings, limit, settings, shortest
-from exporter.servers.rows import Row, group, sleepers
+from exporter.servers.postgresql_settings import Account, Settings, instance, limit, settings, shortest
+from exporter.servers.rows import Row, group, sleepers, unclaimed
 from exporter.servers.tls import libpq_options
 from exporter.servers.wire import Wire
 from exporter.tls import Tls
@@ -37,23 +37,28 @@ SESSIONS = """
 WITH seen AS MATERIALIZED (
     SELECT pid, usesysid, datid, state, state_change, xact_start,
         COALESCE(NULLIF(application_name, ''), host(client_addr), 'localhost') AS client,
+        client_addr, backend_start,
+        width_bucket(state_change, (
+            SELECT array_agg(now() - make_interval(secs => bound) ORDER BY bound DESC)
+            FROM unnest(CAST(:bounds AS float8[])) AS bound)) AS newer,
         pid = pg_backend_pid() OR application_name = :program_name AS ours, backend_start IS NULL AS hidden
     FROM pg_stat_get_activity(NULL)
     WHERE usesysid > 0 AND datid > 0 AND (backend_type = 'client backend' OR backend_start IS NULL)
 ), found AS (
-    SELECT CAST(NULL AS int) AS id, usesysid, datid, client, state, ours, hidden,
-        width_bucket(state_change, (
-            SELECT array_agg(now() - make_interval(secs => bound) ORDER BY bound DESC)
-            FROM unnest(CAST(:bounds AS float8[])) AS bound)) AS newer,
+    SELECT CAST(NULL AS int) AS id, usesysid, datid, client, client_addr, state, ours, hidden, newer,
         count(*) AS number, sum(date_part('epoch', now() - state_change)) AS seconds,
-        min(state_change) AS changed, min(xact_start) AS begun
-    FROM seen GROUP BY 2, 3, 4, 5, 6, 7, 8
+        min(state_change) AS changed, min(xact_start) AS begun, CAST(NULL AS timestamptz) AS started
+    FROM seen GROUP BY 2, 3, 4, 5, 6, 7, 8, 9
     UNION ALL
-    SELECT pid, usesysid, datid, client, state, ours, hidden, 0, 1, 0, state_change, NULL
+    SELECT pid, usesysid, datid, client, client_addr, state, ours, hidden, newer,
+        1, 0, state_change, NULL, backend_start
     FROM seen JOIN unnest(CAST(:ids AS int[])) AS wanted ON wanted = pid
 )
-SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client, state, ours, hidden, newer, number, seconds,
-    date_part('epoch', now() - changed) AS longest, date_part('epoch', now() - COALESCE(begun, changed)) AS transaction
+SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client,
+    COALESCE(host(client_addr), 'localhost') AS place, state, ours, hidden, newer,
+    number, seconds, date_part('epoch', now() - changed) AS longest,
+    date_part('epoch', now() - COALESCE(begun, changed)) AS transaction,
+    date_part('epoch', now() - started) AS age
 FROM found JOIN pg_database ON oid = datid"""
 
 # PostgreSQL 13 does not count how its sessions end.
@@ -81,6 +86,7 @@ class _Group:
     row: Row
     hidden: bool
     transaction: float
+    place: str
 
 
 def engine(url: URL, *, timeout: float, wire: Wire, tls: Tls | None = None) -> Engine:
@@ -125,6 +131,7 @@ def prepare(connection: Connection, *, timeout: float) -> None:
     limit(connection, limits)
     account, counts_ends = connection.exec_driver_sql(ABOUT).one()
     connection.info.update(account=account, counts_ends=counts_ends)
+    connection.info["instance"] = instance(connection)
 
 
 def sample(
@@ -136,7 +143,9 @@ def sample(
     bounds = sorted({*SLEEP_BUCKETS, stale_after})
     found = _found(connection, bounds, asked)
     groups = [_group(row, bounds, stale_after) for row in found if row.id is None]
-    sessions = {row.id: _session(row) for row in found if row.id is not None and not row.hidden}
+    claimed = [row for row in found if row.id is not None]
+    named = [_group(row, bounds, stale_after) for row in claimed if not row.ours and not row.hidden]
+    sessions = {row.id: _session(row) for row in claimed if not row.hidden}
     hidden = sum(one.row.count for one in groups if one.hidden and not one.row.ours)
     advice = _advice(groups, hidden, account=connection.info["account"])
     clients = [one for one in groups if not one.row.ours and not one.hidden]
@@ -154,12 +163,14 @@ def sample(
         connections_max=allowed.connections_max,
         idle_timeouts=usual,
         overrides=overrides,
-        asked=frozenset(asked) - {row.id for row in found if row.hidden},
+        asked=frozenset(asked) - {row.id for row in claimed if row.hidden},
         sessions=sessions,
         transactions=_transactions(clients),
         aborted=_aborted(connection),
         hidden=hidden,
         advice=advice,
+        unclaimed=unclaimed(((one.row, one.place) for one in clients), ((one.row, one.place) for one in named)),
+        instance=connection.info["instance"].now(clock()),
     )
 
 
@@ -181,12 +192,13 @@ def _group(row: Any, bounds: list[float], stale_after: float) -> _Group:
         longest=max(row.longest or 0.0, 0.0),
         stale=row.number if place > bounds.index(stale_after) else 0,
     )
-    return _Group(added_up, row.hidden, max(row.transaction or 0.0, 0.0))
+    return _Group(added_up, row.hidden, max(row.transaction or 0.0, 0.0), row.place)
 
 
 def _session(row: Any) -> Session:
     slept = None if row.longest is None else max(row.longest, 0.0)
-    return Session(STATES.get(row.state, "other"), slept, (row.who, row.whence))
+    age = None if row.age is None else max(row.age, 0.0)
+    return Session(STATES.get(row.state, "other"), slept, (row.who, row.whence), row.client, row.place, age)
 
 
 def _advice(groups: Iterable[_Group], hidden: int, *, account: str) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from exporter.servers.instances import Born, born
+
 TIMEOUTS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
 RESERVES = ("superuser_reserved_connections", "reserved_connections")
 
@@ -31,6 +33,14 @@ EXCEPTIONS = """
 SELECT COALESCE(pg_get_userbyid(NULLIF(setrole, 0)), ''), COALESCE(datname, ''), setting
 FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase, unnest(setconfig) AS setting
 WHERE split_part(setting, '=', 1) = ANY(:names)"""
+
+# A replica has the identifier of its primary. Who may not read settings does not see the folder.
+INSTANCE = """
+SELECT concat_ws(' ', host(inet_server_addr()), current_setting('port'),
+        (SELECT setting FROM pg_settings WHERE name = 'data_directory')),
+    date_part('epoch', clock_timestamp() - pg_postmaster_start_time()), CAST(current_setting('port') AS int),
+    COALESCE(has_function_privilege(to_regprocedure('pg_control_system()'), 'EXECUTE'), false)"""
+IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
 
 Account = tuple[str, str]
 """User and database: what a session's settings depend on."""
@@ -63,6 +73,13 @@ def limit(connection: Connection, limits: Mapping[str, str]) -> None:
     sources = connection.execute(text(SOURCES), {"names": list(TIMEOUTS)})
     connection.info["not_everyones"] = {name for name, source in sources if source in OUR_OWN}
     connection.execute(text(LIMITS), {"names": list(limits), "settings": list(limits.values())})
+
+
+def instance(connection: Connection) -> Born:
+    """Ask a new connection which server it has reached, and since when that runs."""
+    where, uptime, port, may = connection.exec_driver_sql(INSTANCE).one()
+    identifier = connection.exec_driver_sql(IDENTIFIER).scalar_one() if may else ""
+    return born(f"{identifier} {where}", uptime, port=port)
 
 
 def settings(connection: Connection) -> Settings:
