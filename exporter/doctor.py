@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from exporter.acquaintance import ENOUGH
 from exporter.config import Config
 from exporter.owners import owners
 from exporter.records import Finding, Overview, PoolSnapshot, ServerView, Trouble
@@ -52,12 +54,13 @@ class Diagnosis:
 
 
 def look(config: Config, *, wait: float) -> Diagnosis:
-    """Sample every server once, and hold it against what the processes report within ``wait`` seconds after that.
+    """Sample every server, and hold it against what the processes report within ``wait`` seconds after that.
 
-    A connection that the server does not know is stale only if its pool says afterwards that it still has it.
+    A connection that the server does not know is stale only if its pool says afterwards that it still has it, and if
+    the ids of its pool mean anything there. Where one sample cannot tell, it takes a few.
     """
     # A sample is shown for some intervals, which matters to a clock; here it is to last for this look, however long.
-    lasting = [replace(each, interval=each.interval + wait + 2 * each.timeout) for each in config.servers]
+    lasting = [replace(each, interval=each.interval + ENOUGH * (wait + 2 * each.timeout)) for each in config.servers]
     sidecar = Sidecar(replace(config, servers=tuple(lasting)))
     try:
         _await(lambda: sidecar.reported_since(0.0), wait if config.processes.directory else 0.0)
@@ -65,9 +68,13 @@ def look(config: Config, *, wait: float) -> Diagnosis:
         if any(view.reason == "timeout" for view in sidecar.overview().servers):
             # `serve` asks again soon. One look has only this: a new connection takes longer than all that follows.
             sidecar.sample()
-        sampled = time.time()
         reported = sidecar.reported_since(0.0)
-        _await(lambda: sidecar.reported_since(sampled), wait if reported else 0.0)
+        _hear(sidecar, wait if reported else 0.0)
+        for _ in range(ENOUGH):
+            if _is_told(sidecar.overview()):
+                break
+            sidecar.sample()
+            _hear(sidecar, wait if reported else 0.0)
         return _diagnosis(config, sidecar.overview(), unseen=_unseen_processes(config, reported=reported))
     finally:
         sidecar.stop()
@@ -102,6 +109,17 @@ def for_machines(diagnosis: Diagnosis) -> str:
         "pools_of_no_server": list(diagnosis.pools.get("", ())),
     }
     return json.dumps(content, indent=2)
+
+
+def _hear(sidecar: Sidecar, wait: float) -> None:
+    now = time.time()
+    _await(lambda: sidecar.reported_since(now), wait)
+
+
+def _is_told(seen: Overview) -> bool:
+    """Tell whether it is known of every connection what the server says of it, where that can be known."""
+    placed = {match.pool: sum(match.pairs.values()) for match in seen.matches if match.possible}
+    return all(pool.idle + pool.used <= placed.get(pool.identity.name, math.inf) for pool in seen.pools)
 
 
 def _await(happened: Callable[[], bool], seconds: float) -> None:

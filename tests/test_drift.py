@@ -15,8 +15,10 @@ from exporter import drift as drift_module
 from exporter.drift import SAMPLES, DriftCheck
 from exporter.records import Drift, Match, PooledConnection, ProcessReport, ProcessSnapshot, ServerView
 from exporter.sidecar import Sidecar
+from exporter.sightings import SETTLED
 from overviews import MATCH, NOW, SAMPLE, SHOP, UP, config, publish
 from sites import Site
+from waiting import eventually
 
 INTERVAL = 15.0
 OLD = PooledConnection("idle", 500.0, 600.0, 11)
@@ -144,11 +146,14 @@ def test_real_servers_are_asked_about_all(
         handle = exporter.instrument(engine)
         with engine.connect(), engine.connect():
             pass
+        # Of what has just been opened nothing is said.
+        eventually(lambda: min(each.seconds for each in handle.snapshot().connections) > 2 * SETTLED)
         sidecar = Sidecar(config(tmp_path, site.server()))
         found = []
         for _ in range(SAMPLES + 1):
             publish(tmp_path, ProcessSnapshot(os.getpid(), time.time(), (handle.snapshot(),)))
             sidecar.sample()
+            publish(tmp_path, ProcessSnapshot(os.getpid(), time.time(), (handle.snapshot(),)))
             found.append(drifts(sidecar))
         exporter.uninstrument(engine)
         assert sidecar.stop()
