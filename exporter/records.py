@@ -167,7 +167,7 @@ class ServerSnapshot:
     not see; while there are some, an id of which nothing can be said is not in ``asked``.
     ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
     ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
-    database) that get others. Seconds; what is off is absent.
+    database) that get others. Seconds; what is off is absent. ``crowded``: the smallest clients are added up.
     """
 
     dialect: str
@@ -187,6 +187,7 @@ class ServerSnapshot:
     hidden: int | None = None
     advice: str | None = None
     overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    crowded: bool = False
 
 
 @dataclass(frozen=True)
