@@ -213,7 +213,8 @@ class ServerSnapshot:
     ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
     ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
     database) that get others. Seconds; what is off is absent. ``unclaimed`` are the sleeping sessions that were not
-    asked for; ``instance`` is None where the family does not tell one server from another.
+    asked for; ``instance`` is None where the family does not tell one server from another. ``crowded``: the smallest
+    clients are added up.
     """
 
     dialect: str
@@ -235,6 +236,7 @@ class ServerSnapshot:
     overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     unclaimed: tuple[Unclaimed, ...] = ()
     instance: Instance | None = None
+    crowded: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from exporter.news import News
 from exporter.pace import BUSY_SHARE, Pace, steady
 from exporter.records import ServerSnapshot, ServerView
 from exporter.servers import Line, SampleError, family
+from exporter.servers.bounds import CROWDED, bounded
 
 FRESH_INTERVALS = 3
 """For how many intervals a snapshot is shown. Then it is withheld: an old truth on a page reads like a new one."""
@@ -48,6 +49,7 @@ class _State:
     sample_seconds: float | None = None
     hidden: int | None = None
     advice: str | None = None
+    crowded: bool = False
     errors: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLE_ERRORS, 0))
     news: News = field(default_factory=News)
 
@@ -71,7 +73,7 @@ class Sampler:
         self._ids = ids
         self._clock = clock
         self._steadily = steadily
-        self._line = Line(family(server.dialect), server.url, timeout=server.timeout, tls=server.tls)
+        self._line = Line(family(server.dialect), server.url, timeout=server.timeout, tls=server.tls, steadily=steadily)
         self._one_at_a_time = threading.Lock()
         self._began: float | None = None
         self._state = _State(Pace(server.interval, server.interval))
@@ -123,7 +125,7 @@ class Sampler:
         try:
             # The ids first: a connection that is opened meanwhile must not be missed on the server.
             asked = self._ids()
-            snapshot = self._line.ask(asked, stale_after=self.server.stale_after, clock=self._clock)
+            snapshot = bounded(self._line.ask(asked, stale_after=self.server.stale_after, clock=self._clock))
         except Exception as error:
             self._note_failure(error, self._steadily() - began)
         else:
@@ -141,6 +143,7 @@ class Sampler:
             sample_seconds=seconds,
             hidden=snapshot.hidden,
             advice=snapshot.advice or before.advice,
+            crowded=snapshot.crowded or before.crowded,
             errors=before.errors,
             news=news,
         )
@@ -148,14 +151,16 @@ class Sampler:
             _log.info("server %s %s", self.server.name, words)
         if self._state.advice != before.advice:
             _log.warning("server %s: %s", self.server.name, self._state.advice)
-        self._say_pace(before.pace.interval, self._state.pace.interval)
+        if self._state.crowded and not before.crowded:
+            _log.warning("server %s %s", self.server.name, CROWDED)
+        self._say_pace(before.pace.interval, took=self._line.answer_seconds)
 
     def _note_failure(self, error: Exception, seconds: float) -> None:
         before, told = self._state, _told(error)
         news, words = before.news.down(told.reason)
         self._state = replace(
             before,
-            pace=before.pace.failed(told.reason),
+            pace=before.pace.failed(told.reason, busy=told.busy),
             up=False,
             reason=told.reason,
             message=self._line.concealed(str(told)),
@@ -169,9 +174,10 @@ class Sampler:
             ours = "\n" + "".join(traceback.format_exception(error)) if told.reason == "other" else ""
             said = self._state.message + self._line.concealed(ours).rstrip()
             _log.warning("server %s %s (%s): %s", self.server.name, words, told.reason, said)
+        self._say_pace(before.pace.interval, took=told.busy)
 
-    def _say_pace(self, before: float, now: float) -> None:
-        name, took = self.server.name, self._line.answer_seconds
+    def _say_pace(self, before: float, *, took: float) -> None:
+        name, now = self.server.name, self._state.pace.interval
         if now > before:
             slow = f"took {took:.3g} s, more than a {BUSY_SHARE}th of the {before:g} s between samples"
             _log.warning("server %s: a sample %s; sampling every %g s now", name, slow, now)

@@ -17,6 +17,7 @@ from exporter.buckets import SLEEP_BUCKETS
 from exporter.labels import SessionState
 from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import PROGRAM_NAME, SampleError
+from exporter.servers.postgresql_ends import ended_sessions, prepare_ends
 from exporter.servers.postgresql_login import dial, reason
 from exporter.servers.postgresql_settings import Account, Settings, instance, limit, settings, shortest
 from exporter.servers.rows import Row, group, sleepers, unclaimed
@@ -60,10 +61,6 @@ SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client,
     date_part('epoch', now() - COALESCE(begun, changed)) AS transaction,
     date_part('epoch', now() - started) AS age
 FROM found JOIN pg_database ON oid = datid"""
-
-# PostgreSQL 13 does not count how its sessions end.
-ABOUT = "SELECT quote_ident(current_user), to_regproc('pg_stat_get_db_sessions_abandoned') IS NOT NULL"
-ABORTED = "SELECT sum(sessions_abandoned + sessions_fatal + sessions_killed) FROM pg_stat_database"
 
 STATES: Mapping[str | None, SessionState] = {
     "active": "active",
@@ -129,9 +126,9 @@ def prepare(connection: Connection, *, timeout: float) -> None:
         "plan_cache_mode": "force_generic_plan",
     }
     limit(connection, limits)
-    account, counts_ends = connection.exec_driver_sql(ABOUT).one()
-    connection.info.update(account=account, counts_ends=counts_ends)
+    connection.info["account"] = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
     connection.info["instance"] = instance(connection)
+    prepare_ends(connection)
 
 
 def sample(
@@ -150,7 +147,7 @@ def sample(
     advice = _advice(groups, hidden, account=connection.info["account"])
     clients = [one for one in groups if not one.row.ours and not one.hidden]
     rows = [one.row for one in clients]
-    usual, overrides = _idle_timeouts(allowed, groups, sessions.values())
+    usual, overrides, unknown = _idle_timeouts(allowed, groups, sessions.values())
     return ServerSnapshot(
         dialect="postgresql",
         version=allowed.version,
@@ -166,9 +163,9 @@ def sample(
         asked=frozenset(asked) - {row.id for row in claimed if row.hidden},
         sessions=sessions,
         transactions=_transactions(clients),
-        aborted=_aborted(connection),
+        aborted=ended_sessions(connection),
         hidden=hidden,
-        advice=advice,
+        advice=advice or unknown,
         unclaimed=unclaimed(((one.row, one.place) for one in clients), ((one.row, one.place) for one in named)),
         instance=connection.info["instance"].now(clock()),
     )
@@ -214,17 +211,18 @@ def _advice(groups: Iterable[_Group], hidden: int, *, account: str) -> str | Non
 
 def _idle_timeouts(
     allowed: Settings, groups: Iterable[_Group], sessions: Iterable[Session]
-) -> tuple[Mapping[str, float], Mapping[Account, Mapping[str, float]]]:
-    """Return the shortest that the pools' sessions get, and what accounts with others get.
+) -> tuple[Mapping[str, float], Mapping[Account, Mapping[str, float]], str | None]:
+    """Return the shortest that the pools' sessions get, what accounts with others get, and what to do to know more.
 
     While no pool has any session, those of all clients are taken, and without any what a new account would get.
     """
     seen = {found.row.client[:2] for found in groups if not found.row.ours}
     owned = {session.account for session in sessions if session.account is not None}
     by_account = {account: allowed.idle_timeouts(account) for account in seen | owned}
-    meant = [by_account[account] for account in owned or seen] or [allowed.idle_timeouts(("", ""))]
-    usual = shortest(meant)
-    return usual, {account: timeouts for account, timeouts in by_account.items() if timeouts != usual}
+    meant = owned or seen or {("", "")}
+    usual = shortest(allowed.idle_timeouts(account) for account in meant)
+    overrides = {account: timeouts for account, timeouts in by_account.items() if timeouts != usual}
+    return usual, overrides, allowed.unknown(meant)
 
 
 def _transactions(groups: Iterable[_Group]) -> tuple[HeldTransaction, ...]:
@@ -234,10 +232,3 @@ def _transactions(groups: Iterable[_Group]) -> tuple[HeldTransaction, ...]:
             account = found.row.client[:2]
             longest[account] = max(found.transaction, longest.get(account, 0.0))
     return tuple(HeldTransaction(*account, seconds) for account, seconds in sorted(longest.items()))
-
-
-def _aborted(connection: Connection) -> dict[str, int]:
-    """Return how many sessions have ended otherwise than by their clients' goodbye. Failed logins are not counted."""
-    if not connection.info["counts_ends"]:
-        return {}
-    return {"client": int(connection.exec_driver_sql(ABORTED).scalar_one())}
