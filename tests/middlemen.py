@@ -73,7 +73,7 @@ def pgbouncer(folder: Path, site: Site, account: str, *, mode: str) -> Iterator[
 def _opened(folder: Path) -> None:
     """Let others pass the folders of a test, which only their owner may enter."""
     for parent in folder.parents:
-        if parent.owner() == folder.parents[0].owner() and parent.name.startswith("pytest-"):
+        if parent.owner() == folder.parents[0].owner() and parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o711)
 
 
