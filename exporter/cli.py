@@ -14,6 +14,7 @@ import click
 
 from exporter import runner, servers, web
 from exporter.config import Config, ConfigError, load
+from exporter.doctor import Diagnosis, Unseen, for_machines, for_people, look
 from exporter.extras import missing_library
 from exporter.values import duration
 from exporter.version import VERSION
@@ -94,6 +95,33 @@ def check_config(file: Path) -> None:
         _print_faults(file, error, to_stderr=False)
         sys.exit(BAD_NEWS)
     click.echo(f"{click.format_filename(file)}: good; {_summary(config)}")
+
+
+@cli.command(epilog="Example: pool-exporter doctor --config config.yaml")
+@click.option("--config", "file", type=_FILE, required=True, metavar="FILE", help="The configuration of the sidecar.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@click.option(
+    "--wait",
+    callback=_seconds,
+    default="3s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long at most to wait for the processes' reports, for example 10s.",
+)
+def doctor(file: Path, *, as_json: bool, wait: float) -> None:
+    """Look once at every pool and server, and say what is wrong and which line to change.
+
+    The exit code is 0 when all is healthy, 1 when something is wrong, and 2 when not everything could be looked at: a
+    server is down, no process publishes, or the configuration is faulty. What could be seen is printed all the same.
+    """
+    try:
+        diagnosis = look(load(file), wait=wait)
+    except (OSError, ConfigError) as error:
+        faults = error.faults if isinstance(error, ConfigError) else (error.strerror,)
+        name = click.format_filename(file)
+        diagnosis = Diagnosis(unseen=[Unseen("configuration", name, str(fault)) for fault in faults])
+    click.echo(for_machines(diagnosis) if as_json else for_people(diagnosis))
+    sys.exit(diagnosis.exit_code)
 
 
 @cli.command(epilog="Example: pool-exporter demo --for 30s")

@@ -13,9 +13,9 @@ from types import CodeType
 from typing import Any
 
 PLACES = (
-    "checkin", "checkout", "close", "close_detached", "collect", "connect", "connect_errors", "detach", "disposals",
-    "fork", "instrument_all", "invalidate", "listen", "log", "ping", "plugin", "publish", "recreate", "server_id",
-    "soft_invalidate", "swap", "timeout", "wait", "other",
+    "api", "checkin", "checkout", "close", "close_detached", "collect", "connect", "connect_errors", "detach",
+    "disposals", "fork", "instrument_all", "invalidate", "listen", "log", "ping", "plugin", "publish", "recreate",
+    "server_id", "soft_invalidate", "swap", "timeout", "wait", "other",
 )  # fmt: skip
 """Where errors are contained; the values of the label ``where``, the last for places that only a process of a newer
 version knows."""

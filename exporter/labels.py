@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 UseState = Literal["idle", "used"]
 SessionState = Literal["active", "sleeping", "sleeping_in_transaction", "sleeping_in_failed_transaction", "other"]
 ProcessState = Literal["live", "silent"]
 SampleErrorReason = Literal["connect", "auth", "privilege", "timeout", "query", "other"]
+FindingName = Literal[
+    "recycle_exceeds_server_timeout",
+    "no_stale_protection",
+    "capacity_exceeds_server_limit",
+    "reset_on_return_off",
+    "idle_in_transaction_timeout_too_short",
+    "ping_costs",
+    "timeout_exceeds_patience",
+    "pool_too_small",
+    "pool_too_large",
+]
+Severity = Literal["warning", "info"]
+Between = Literal["events_pool", "pool_server"]
+TroubleName = Literal["stale_connections", "ended_in_use", "stale_errors", "overdue_checkouts", "timeouts"]
 
 CLOSE_REASONS = (
     "recycle",
@@ -53,3 +67,12 @@ PROCESS_STATES: tuple[ProcessState, ...] = ("live", "silent")
 
 REJECT_REASONS = ("unreadable", "not_regular", "foreign", "too_big", "malformed", "unknown_format")
 """Why a file in the letterbox is not read; the values of the label ``reason``."""
+
+FINDINGS: tuple[FindingName, ...] = get_args(FindingName)
+"""What can be wrong with how a pool is configured; the values of the label ``finding``, what will fail first."""
+
+TROUBLES: tuple[TroubleName, ...] = get_args(TroubleName)
+"""What can be wrong with a pool at the moment, the worst first."""
+
+BETWEEN: tuple[Between, ...] = get_args(Between)
+"""Which two views of a pool the self-check holds against each other; the values of the label ``between``."""

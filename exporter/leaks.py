@@ -15,6 +15,7 @@ from exporter.who import UNKNOWN, named, thread_names
 
 _log = logging.getLogger("exporter.leaks")
 _HOLDERS = 20
+_SITES = 20  # of a pool, shown apart
 _SILENCE = 60.0
 
 
@@ -122,3 +123,10 @@ def holders(usages: Iterable[Usage], now: float) -> str:
     words = [f"{place(usage.site)} by {named(usage.holder, threads)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
     rest = len(outs) - len(words)
     return f"{len(outs)} out: {'; '.join(words)}{f'; and {rest} more' if rest else ''}" if outs else ""
+
+
+def bounded(sites: Counter[str]) -> dict[str, int]:
+    """Return the sites with the most apart, and the rest summed as ``other``: code invents sites."""
+    shown = dict(sites.most_common(_SITES))
+    rest = sum(sites.values()) - sum(shown.values())
+    return {**shown, "other": rest} if rest else shown

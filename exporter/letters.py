@@ -169,4 +169,5 @@ def _numbers(pool: PoolSnapshot) -> Iterator[Collection[float]]:
     yield from (mapping.values() for mapping in _MAPPINGS(pool))
     yield [each.seconds for each in pool.connections]
     yield [each.age for each in pool.connections]
-    yield [each.server_id for each in pool.connections if each.server_id is not None]
+    # An id is no count: those that a pooler makes up may be below 0.
+    yield [abs(each.server_id) for each in pool.connections if each.server_id is not None]

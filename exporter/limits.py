@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.pool.base import ResetStyle
 
 
 class Pools(list[Pool]):
@@ -43,7 +44,20 @@ def settings(pool: Pool | None) -> dict[str, Any]:
         "recycle_seconds": float(recycle) if isinstance(recycle, int | float) and recycle > -1 else None,
         "timeout_seconds": float(timeout) if isinstance(timeout, int | float) else None,
         "pre_ping": bool(ping) if ping is not None else None,
+        "reset_on_return": _resets(pool),
     }
+
+
+def _resets(pool: Pool | None) -> bool | None:
+    """Tell whether a connection that comes back has its transaction ended; None when that cannot be told."""
+    style = getattr(pool, "_reset_on_return", None)
+    if pool is None or not isinstance(style, ResetStyle):
+        return None
+    if style is not ResetStyle.reset_none:
+        return True
+    # An engine in AUTOCOMMIT leaves nothing to end, and an application may end it in a listener of its own.
+    isolation = getattr(getattr(pool, "_dialect", None), "_on_connect_isolation_level", None)
+    return None if isolation == "AUTOCOMMIT" or getattr(pool.dispatch, "reset", ()) else False
 
 
 def open_slots(pool: Pool | None) -> int:
@@ -54,18 +68,18 @@ def open_slots(pool: Pool | None) -> int:
 def idle_in(pool: QueuePool) -> int:
     """Count the connections in the pool. A slot whose connection was invalidated has none."""
     try:
-        return sum(record.dbapi_connection is not None for record in list(_slots(pool)))
+        return sum(record.dbapi_connection is not None for record in list(slots(pool)))
     except RuntimeError:  # one came or went while we copied
-        return len(_slots(pool))
+        return len(slots(pool))
 
 
 def checked_out(pool: QueuePool) -> int:
     """Count the slots that are out of the pool."""
-    return pool.size() - len(_slots(pool)) + int(getattr(pool, "_overflow", 0))
+    return pool.size() - len(slots(pool)) + int(getattr(pool, "_overflow", 0))
 
 
-def _slots(pool: QueuePool) -> Collection[Any]:
-    """Return the slots in the pool."""
+def slots(pool: QueuePool) -> Collection[Any]:
+    """Return the slots in the pool, which others change while it is looked at."""
     # Its own checkedin() takes the lock that checkouts take, and a fork would keep it.
     queue = pool._pool
     # An asyncio queue is made by the first to touch it, and two at once make two of them: looked at, not touched.

@@ -12,7 +12,14 @@ from exporter.buckets import HISTOGRAMS
 from exporter.records import Histogram, PoolIdentity, PoolSnapshot
 
 _LARGEST = frozenset(
-    {"used_longest_seconds", "waiting_longest_seconds", "recycle_seconds", "timeout_seconds", "pre_ping"}
+    {
+        "used_longest_seconds",
+        "waiting_longest_seconds",
+        "recycle_seconds",
+        "timeout_seconds",
+        "pre_ping",
+        "reset_on_return",
+    }
 )
 """Ages, of which the longer tells the truth about both, and settings, which are nobody's share. All else is summed."""
 

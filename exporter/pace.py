@@ -48,16 +48,17 @@ class Pace:
     def succeeded(self, seconds: float) -> Pace:
         """Return the pace after a sample for which the server was busy for so many seconds."""
         calm = self.calm + 1 if seconds <= self.interval / _CALM_SHARE else 0
-        interval = self.interval
-        if seconds > self.interval / BUSY_SHARE:
-            interval = min(2 * self.interval, max(self.configured, LONGEST_INTERVAL))
-        elif calm >= _CALM_SAMPLES:
+        interval = self._bearable(seconds)
+        if interval == self.interval and calm >= _CALM_SAMPLES:
             interval = max(self.interval / 2, self.configured)
         return Pace(self.configured, interval, calm=calm if interval == self.interval else 0)
 
-    def failed(self, reason: SampleErrorReason) -> Pace:
-        """Return the pace after a sample that failed. The interval stays: nobody knows how long an answer takes."""
-        return replace(self, calm=0, failures=self.failures + 1, reason=reason)
+    def failed(self, reason: SampleErrorReason, *, busy: float = 0.0) -> Pace:
+        """Return the pace after a sample that failed, and that kept the server busy for so many seconds.
+
+        Mostly that is 0: a server that is lost is none that works, and is to be seen soon when it is back.
+        """
+        return replace(self, interval=self._bearable(busy), calm=0, failures=self.failures + 1, reason=reason)
 
     def wait(self, *, origin: float, began: float, now: float, chance: float) -> float:
         """Return how many seconds to wait from ``now`` after the sample that ``began``; ``chance`` is in 0 to 1.
@@ -75,6 +76,11 @@ class Pace:
         if pause >= self.interval >= _RETRY:
             return min(self.interval, beat)
         return min(pause, longest) * (1 - _JITTER * chance)
+
+    def _bearable(self, seconds: float) -> float:
+        if seconds > self.interval / BUSY_SHARE:
+            return min(2 * self.interval, max(self.configured, LONGEST_INTERVAL))
+        return self.interval
 
     def _next_beat(self, origin: float, began: float, now: float) -> float:
         # Never the beat that the last sample was for: it may have begun a little before it.

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from exporter.cells import NONE, Cell, number_cell, section, span
+from exporter.holders import holds, longest_first
 from exporter.labels import PROCESS_STATES, UseState
-from exporter.processes import process_name
-from exporter.records import Match, Overview, PoolSnapshot, ProcessReport, ServerSnapshot, ServerView
+from exporter.processes import process_name, process_names
+from exporter.records import (
+    Finding,
+    Holder,
+    Match,
+    Overview,
+    PoolSnapshot,
+    ProcessReport,
+    ServerSnapshot,
+    ServerView,
+)
 from exporter.version import VERSION
 
 STYLE = """
@@ -25,7 +35,6 @@ th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-
 """
 """The only style; whoever serves the page lets nothing else in."""
 
-_NONE = "-"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _PAIRS: tuple[tuple[UseState, str, str], ...] = (
     ("idle", "sleeping", "health"),
@@ -49,16 +58,17 @@ _PAGE = """<!DOCTYPE html>
 </head>
 <body>
 <h1>Connection pools and their servers</h1>
-<nav><a href="/metrics">Metrics</a><a href="/-/healthy">Healthy</a><a href="/-/ready">Ready</a></nav>
+<nav><a href="/metrics">Metrics</a><a href="/-/healthy">Healthy</a><a href="/-/ready">Ready</a>
+<a href="/api/v1/pools">Pools as JSON</a><a href="/api/v1/holders">Holders as JSON</a></nav>
 <p>{moment}, {processes}. pool-exporter {version}.</p>
 {sections}</body>
 </html>
 """
 
-# A "#" before the name of a column says that it holds numbers.
 _POOLS = ("pool", "class", "#idle", "#used", "#max", "#longest use", "#overdue", "#checkouts")
 _SERVERS = ("server", "state", "version", "#active", "#sleeping", "#in transaction", "#stale", "#of max", "#sampled")
 _MATCHES = ("pool", "server", *(f"#{state} {_TIMES} {session.replace('_', ' ')}" for state, session, _ in _PAIRS))
+_FINDINGS = ("pool", "server", "finding", "the pool says", "held against", "why it will hurt", "change")
 _LEGEND = (
     f"<p>A pooled connection: what its pool says of it {_TIMES} what its server said when it was last asked. "
     + "; ".join(f"{state} {_TIMES} {session.replace('_', ' ')}: {meaning}" for state, session, meaning in _PAIRS)
@@ -68,26 +78,23 @@ _LEGEND = (
 
 _PROCESSES = ("process", "state", "#pools", "#connections", "#reported")
 _MOST_PROCESSES = 100
+_HOLDERS = ("pool", "server", "process", "held by", "call site", "#for", "its session", "#for", "mark")
+_MOST_HOLDERS = 50
 _LAST = "<p>Silent: it lives, but its last report is old. That still counts.</p>\n"
-
-
-@dataclass(frozen=True)
-class _Cell:
-    text: str
-    number: bool = False
-    bad: bool = False
 
 
 def render(seen: Overview, *, leak_after: float) -> str:
     """Return the page. A pool with a checkout older than ``leak_after`` seconds is marked."""
     live, silent = (sum(report.state == state for report in seen.processes) for state in PROCESS_STATES)
     sections = (
-        _section("Pools", _POOLS, [_pool(pool, leak_after) for pool in seen.pools], "No pool is published."),
-        _section("Servers", _SERVERS, [_server(view, seen.now) for view in seen.servers], "No server is set up."),
-        _section(
+        section("Pools", _POOLS, [_pool(pool, leak_after) for pool in seen.pools], "No pool is published."),
+        section("Servers", _SERVERS, [_server(view, seen.now) for view in seen.servers], "No server is set up."),
+        section(
             "The match", _MATCHES, [_match(each) for each in seen.matches], "No pool meets a sampled server.", _LEGEND
         ),
-        _section("Processes", _PROCESSES, [_process(each) for each in _reported(seen)], "No process publishes.", _LAST),
+        section("Who holds what", _HOLDERS, _holders(seen), "No connection is in use.", _left_out(seen)),
+        section("Findings", _FINDINGS, [_finding(each) for each in seen.findings], "Nothing to change is known."),
+        section("Processes", _PROCESSES, [_process(each) for each in _reported(seen)], "No process publishes.", _LAST),
     )
     return _PAGE.format(
         style=STYLE,
@@ -98,43 +105,43 @@ def render(seen: Overview, *, leak_after: float) -> str:
     )
 
 
-def _pool(pool: PoolSnapshot, leak_after: float) -> list[_Cell]:
+def _pool(pool: PoolSnapshot, leak_after: float) -> list[Cell]:
     longest, most = pool.used_longest_seconds, pool.connections_max
     return [
-        _Cell(pool.identity.name),
-        _Cell(pool.identity.pool_class),
-        _number(pool.idle),
-        _number(pool.used, bad=most is not None and pool.used >= most > 0),
-        _Cell(_NONE if most is None else f"{most:g}".replace("inf", "unlimited"), number=True),
-        _Cell(_span(longest) if longest else _NONE, number=True, bad=longest > leak_after),
-        _number(pool.overdue, bad=pool.overdue > 0),
-        _number(pool.checkouts),
+        Cell(pool.identity.name),
+        Cell(pool.identity.pool_class),
+        number_cell(pool.idle),
+        number_cell(pool.used, bad=most is not None and pool.used >= most > 0),
+        Cell(NONE if most is None else f"{most:g}".replace("inf", "unlimited"), number=True),
+        Cell(span(longest) if longest else NONE, number=True, bad=longest > leak_after),
+        number_cell(pool.overdue, bad=pool.overdue > 0),
+        number_cell(pool.checkouts),
     ]
 
 
-def _server(view: ServerView, now: float) -> list[_Cell]:
+def _server(view: ServerView, now: float) -> list[Cell]:
     state = f"down ({view.reason}) {view.message}" if view.reason else view.message
-    age = "never" if view.sampled_at is None else f"{_span(max(now - view.sampled_at, 0.0))} ago"
+    age = "never" if view.sampled_at is None else f"{span(max(now - view.sampled_at, 0.0))} ago"
     return [
-        _Cell(view.name),
-        _Cell("up" if view.up else state, bad=view.reason is not None),
+        Cell(view.name),
+        Cell("up" if view.up else state, bad=view.reason is not None),
         *_sampled(view.snapshot),
-        _Cell(age, number=True),
+        Cell(age, number=True),
     ]
 
 
-def _sampled(snapshot: ServerSnapshot | None) -> list[_Cell]:
+def _sampled(snapshot: ServerSnapshot | None) -> list[Cell]:
     if snapshot is None:
-        return [_Cell(_NONE), *[_Cell(_NONE, number=True)] * 5]
-    most = _NONE if snapshot.connections_max is None else str(snapshot.connections_max)
+        return [Cell(NONE), *[Cell(NONE, number=True)] * 5]
+    most = NONE if snapshot.connections_max is None else str(snapshot.connections_max)
     stale = sum(row.stale for row in snapshot.sleepers)
     return [
-        _Cell(f"{snapshot.dialect} {snapshot.version}"),
-        _number(_sessions(snapshot, ("active", "other"))),
-        _number(_sessions(snapshot, ("sleeping",))),
-        _number(_sessions(snapshot, ("sleeping_in_transaction", "sleeping_in_failed_transaction"))),
-        _number(stale, bad=stale > 0),
-        _Cell(f"{snapshot.connections} of {most}", number=True),
+        Cell(f"{snapshot.dialect} {snapshot.version}"),
+        number_cell(_sessions(snapshot, ("active", "other"))),
+        number_cell(_sessions(snapshot, ("sleeping",))),
+        number_cell(_sessions(snapshot, ("sleeping_in_transaction", "sleeping_in_failed_transaction"))),
+        number_cell(stale, bad=stale > 0),
+        Cell(f"{snapshot.connections} of {most}", number=True),
     ]
 
 
@@ -142,12 +149,57 @@ def _sessions(snapshot: ServerSnapshot, states: Sequence[str]) -> int:
     return sum(group.count for group in snapshot.groups if group.state in states)
 
 
-def _match(match: Match) -> list[_Cell]:
+def _match(match: Match) -> list[Cell]:
+    if not match.possible:
+        said = f"{match.server}: the ids do not meet, as behind a proxy that pools by itself"
+        return [Cell(match.pool), Cell(said, bad=True), *[Cell(NONE, number=True)] * len(_PAIRS)]
     counts = [(state, session, match.pairs.get((state, session), 0)) for state, session, _ in _PAIRS]
     return [
-        _Cell(match.pool),
-        _Cell(match.server),
-        *(_number(count, bad=count > 0 and (state, session) in _ALARMING) for state, session, count in counts),
+        Cell(match.pool),
+        Cell(match.server),
+        *(number_cell(count, bad=count > 0 and (state, session) in _ALARMING) for state, session, count in counts),
+    ]
+
+
+def _holders(seen: Overview) -> list[list[Cell]]:
+    names = process_names(seen.processes)
+    return [_holder(each, names) for each in longest_first(seen.holders)[:_MOST_HOLDERS]]
+
+
+def _holder(holder: Holder, names: Mapping[str, str]) -> list[Cell]:
+    slept = holder.session_seconds
+    return [
+        Cell(holder.pool),
+        Cell(holder.server or NONE),
+        Cell(names.get(holder.process, str(holder.pid))),
+        Cell(holder.holder or NONE),
+        Cell(holder.site or NONE),
+        Cell(span(holder.seconds), number=True),
+        Cell((holder.session or NONE).replace("_", " "), bad=holder.session == "gone"),
+        Cell(NONE if slept is None else span(slept), number=True),
+        _mark(holder),
+    ]
+
+
+def _mark(holder: Holder) -> Cell:
+    marks = [name for name, wanted in (("leak suspect", holder.suspect), ("held transaction", holds(holder))) if wanted]
+    return Cell(", ".join(marks), bad=bool(marks))
+
+
+def _left_out(seen: Overview) -> str:
+    rest = len(seen.holders) - _MOST_HOLDERS
+    return f'<p>{rest} more, held for less long: <a href="/api/v1/holders">all</a>.</p>\n' if rest > 0 else ""
+
+
+def _finding(finding: Finding) -> list[Cell]:
+    return [
+        Cell(finding.pool),
+        Cell(finding.server),
+        Cell(finding.finding, bad=finding.severity == "warning"),
+        Cell(finding.pool_says),
+        Cell(finding.held_against),
+        Cell(finding.why),
+        Cell(finding.change),
     ]
 
 
@@ -156,19 +208,15 @@ def _reported(seen: Overview) -> list[ProcessReport]:
     return sorted(seen.processes, key=lambda each: (each.state, each.age), reverse=True)[:_MOST_PROCESSES]
 
 
-def _process(report: ProcessReport) -> list[_Cell]:
+def _process(report: ProcessReport) -> list[Cell]:
     pools = report.snapshot.pools
     return [
-        _Cell(process_name(report)),
-        _Cell("resting" if report.snapshot.resting else report.state, bad=report.state == "silent"),
-        _number(len(pools)),
-        _number(sum(pool.idle + pool.used for pool in pools)),
-        _Cell(f"{_span(report.age)} ago", number=True),
+        Cell(process_name(report)),
+        Cell("resting" if report.snapshot.resting else report.state, bad=report.state == "silent"),
+        number_cell(len(pools)),
+        number_cell(sum(pool.idle + pool.used for pool in pools)),
+        Cell(f"{span(report.age)} ago", number=True),
     ]
-
-
-def _number(value: int, *, bad: bool = False) -> _Cell:
-    return _Cell(str(value), number=True, bad=bad)
 
 
 def _silent(count: int) -> str:
@@ -178,33 +226,3 @@ def _silent(count: int) -> str:
 def _rejects(seen: Overview) -> str:
     count = sum(seen.rejected.values())
     return f", {count} file{'' if count == 1 else 's'} rejected" if count else ""
-
-
-def _span(seconds: float) -> str:
-    """Write a duration as people say it: its two largest units."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
-def _section(title: str, head: Iterable[str], rows: Sequence[Sequence[_Cell]], nothing: str, legend: str = "") -> str:
-    if not rows:
-        return f"<h2>{title}</h2>\n<p>{nothing}</p>\n"
-    body = "\n".join(f"<tr>{''.join(map(_td, row))}</tr>" for row in rows)
-    table = f"<table>\n<thead><tr>{''.join(map(_th, head))}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    return f'<h2>{title}</h2>\n<div class="wide">{table}</div>\n{legend}'
-
-
-def _th(name: str) -> str:
-    text = html.escape(name.lstrip("#"))
-    return f'<th scope="col" class="number">{text}</th>' if name.startswith("#") else f'<th scope="col">{text}</th>'
-
-
-def _td(cell: _Cell) -> str:
-    classes = " ".join(name for name, wanted in (("number", cell.number), ("bad", cell.bad)) if wanted)
-    opening = f'<td class="{classes}">' if classes else "<td>"
-    return f"{opening}{html.escape(cell.text)}</td>"

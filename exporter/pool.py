@@ -6,7 +6,6 @@ import dataclasses
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,17 +14,15 @@ from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from exporter.ear import Ear
 from exporter.identity import identify
-from exporter.leaks import Leaks, TimeoutLog, place
+from exporter.leaks import Leaks, TimeoutLog, bounded, place
 from exporter.limits import Pools, checked_out, idle_in, limits, open_slots, settings
 from exporter.pings import follow_pings
 from exporter.records import PooledConnection, PoolSnapshot
 from exporter.seam import ear_of, hears, install, remove
+from exporter.selfcheck import SelfCheck
 from exporter.tally import Usage
 from exporter.totals import Totals
 from exporter.who import named, thread_names
-
-_SITES = 20
-"""Call sites shown apart for a pool; the rest are summed as ``other``. Code invents sites, so they are bounded."""
 
 _UNHEARD: dict[str, Any] = {"connect_errors": None, "disposals": None}
 """What no event tells, besides waits and timeouts: without the seam there is no number for it, not 0."""
@@ -48,6 +45,7 @@ class PoolMonitor:
         self.identity = identify(target, name=name)
         self._reading = threading.Lock()
         self._leaks = Leaks(self.identity.name)
+        self._check = SelfCheck()
         self._ear = Ear(
             self.identity.driver,
             leak_after=leak_after,
@@ -99,6 +97,7 @@ class PoolMonitor:
         """Forget all that the parent counted. A connection inherited from it is adopted when the child uses it."""
         self._reading = threading.Lock()
         self._leaks = Leaks(self.identity.name)
+        self._check = SelfCheck()
         self._timeouts = TimeoutLog(self.identity.name)
         self._ear.complain = self._timeouts.say
         if self._ear.active:
@@ -156,9 +155,10 @@ class PoolMonitor:
             orphaned=len(pooled) - len(mine),
             used_longest_seconds=max((now - out for out in outs), default=0.0),
             overdue=sum(sites.values()),
-            overdue_by_site=_bounded(sites),
+            overdue_by_site=bounded(sites),
             overdue_checkouts=self._leaks.count(ended=totals.counts["late"], now=overdue),
             connections=rows,
+            drift=None if ear.unmet or not ear.active else self._check.look(pools, mine, life=ear.life, now=now),
             **limits(pools, opened=idle + used),
             **settings(pool),
             **(_waits(pool, ear, totals, now) if self._can_wait and not ear.events_only else {}),
@@ -232,12 +232,6 @@ def _row(usage: Usage, now: float, threads: Mapping[int | None, str]) -> PooledC
         site=place(usage.site) if out else None,
         holder=named(usage.holder, threads) if out else None,
     )
-
-
-def _bounded(sites: Counter[str]) -> dict[str, int]:
-    shown = dict(sites.most_common(_SITES))
-    rest = sum(sites.values()) - sum(shown.values())
-    return {**shown, "other": rest} if rest else shown
 
 
 def _waits(pool: Pool | None, ear: Ear, totals: Totals, now: float) -> dict[str, Any]:

@@ -58,3 +58,8 @@ def process_name(report: ProcessReport) -> str:
     """Return what people call a process: its host (or container) and its number there."""
     host, pid = report.snapshot.host, str(report.snapshot.pid)
     return f"{host}:{pid}" if host else pid
+
+
+def process_names(reports: Iterable[ProcessReport]) -> dict[str, str]:
+    """Return what people call each process, by the ``id`` that is no other process's."""
+    return {report.snapshot.id: process_name(report) for report in reports if report.snapshot.id}

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.buckets import USE_BUCKETS
-from exporter.labels import ProcessState, SampleErrorReason, SessionState, UseState
+from exporter.labels import (
+    Between,
+    FindingName,
+    ProcessState,
+    SampleErrorReason,
+    SessionState,
+    Severity,
+    TroubleName,
+    UseState,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,10 @@ class PooledConnection:
 
 @dataclass(frozen=True)
 class PoolSnapshot:
-    """All that one process knows of one pool at one moment. None means: has no meaning for this class of pool."""
+    """All that one process knows of one pool at one moment. None means: has no meaning for this class of pool.
+
+    ``drift`` is how many connections the events that we heard place elsewhere than the pool does, and keep placing so.
+    """
 
     identity: PoolIdentity
     idle: int = 0
@@ -86,6 +98,8 @@ class PoolSnapshot:
     recycle_seconds: float | None = None
     timeout_seconds: float | None = None
     pre_ping: bool | None = None
+    reset_on_return: bool | None = None
+    drift: int | None = None
     connections: tuple[PooledConnection, ...] = ()
 
 
@@ -153,11 +167,42 @@ class HeldTransaction:
 
 @dataclass(frozen=True)
 class Session:
-    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database."""
+    """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database.
+
+    ``seconds`` is how long it has been in its state, ``age`` how long ago it began, where the server says so.
+    ``client`` is its application's name, else its host; ``place`` always its host.
+    """
 
     state: SessionState
     seconds: float | None = None
     account: tuple[str, str] | None = None
+    client: str = ""
+    place: str = ""
+    age: float | None = None
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """Sleeping sessions of one client whose ids no pool had claimed: ``counts`` by how long they have slept."""
+
+    user: str
+    database: str
+    client: str
+    place: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Which server has answered: ``identity`` stays when it restarts; ``started`` is in seconds since 1970.
+
+    ``socket`` and ``port`` are where it says that it listens on its own machine; empty where it does not say.
+    """
+
+    identity: str
+    started: float
+    socket: str = ""
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +214,9 @@ class ServerSnapshot:
     not see; while there are some, an id of which nothing can be said is not in ``asked``.
     ``aborted`` is empty where the server does not count them. ``advice`` is what to grant so that nothing is hidden.
     ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
-    database) that get others. Seconds; what is off is absent.
+    database) that get others. Seconds; what is off is absent. ``unclaimed`` are the sleeping sessions that were not
+    asked for; ``instance`` is None where the family does not tell one server from another. ``crowded``: the smallest
+    clients are added up.
     """
 
     dialect: str
@@ -189,13 +236,17 @@ class ServerSnapshot:
     hidden: int | None = None
     advice: str | None = None
     overrides: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    unclaimed: tuple[Unclaimed, ...] = ()
+    instance: Instance | None = None
+    crowded: bool = False
 
 
 @dataclass(frozen=True)
 class ServerView:
     """What is known of a configured server now: whether the last sample went well, and the data while it is fresh.
 
-    ``earlier`` is the good sample before ``snapshot``: what a process reported between the two is held against it.
+    ``earlier`` are good samples before ``snapshot``, the newest first: each report of a process is held against the
+    newest one that had ended before it.
     ``snapshot`` is None before the first good sample and when the last good one is too old to be shown.
     ``sample_seconds`` and ``sampled_at`` (of the last good sample, seconds since 1970) are None before there was one.
     ``hidden`` is also known when the last sample failed for want of a privilege; ``interval`` is the one kept now.
@@ -209,18 +260,108 @@ class ServerView:
     sample_seconds: float | None
     sampled_at: float | None
     errors: Mapping[str, int]
-    earlier: ServerSnapshot | None = None
+    earlier: tuple[ServerSnapshot, ...] = ()
     hidden: int | None = None
     interval: float | None = None
 
 
 @dataclass(frozen=True)
+class Report:
+    """A pool as one process saw it at one moment (seconds since 1970); ``process`` is no other process's."""
+
+    taken: float
+    pool: PoolSnapshot
+    process: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A connection in use: who has it, since when, and what the server said of its session. Seconds throughout.
+
+    ``session`` is one of the values of the label, or None when it is not known; ``session_seconds`` is how long it was
+    in that state when the server was asked. ``suspect`` marks a use longer than leak_after whose session slept as long.
+    ``server`` is None when the pool belongs to none that is sampled.
+    """
+
+    pool: str
+    server: str | None
+    process: str
+    pid: int
+    site: str | None
+    holder: str | None
+    seconds: float
+    session: str | None = None
+    session_seconds: float | None = None
+    server_id: int | None = None
+    suspect: bool = False
+
+
+@dataclass(frozen=True)
 class Match:
-    """One pool held against one server: how many of its connections are in which pair of states."""
+    """One pool held against one server: how many of its connections are in which pair of states.
+
+    ``possible`` is False when the ids do not meet, as behind a proxy that pools by itself: the rest is then empty.
+    ``expiry`` is in how many seconds the server closes the next sleeping one; None when it never does.
+    """
 
     pool: str
     server: str
     pairs: Mapping[tuple[UseState, str], int]
+    possible: bool = True
+    leak_suspects: int = 0
+    stale: int = 0
+    expiry: float | None = None
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How many connections two views of a pool place differently, for so long that no accident explains it."""
+
+    pool: str
+    between: Between
+    count: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A configuration that will fail: what the pool says, what that is held against, and the one line to change.
+
+    ``severity`` is "warning" where somebody will get an error, "info" where it only costs.
+    """
+
+    pool: str
+    server: str
+    finding: FindingName
+    pool_says: str
+    held_against: str
+    why: str
+    change: str
+    severity: Severity = "warning"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that is wrong with a pool already: how often, in words, and where in the code when that is known."""
+
+    pool: str
+    server: str
+    trouble: TroubleName
+    count: int
+    what: str
+    sites: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unowned:
+    """How many sleeping sessions of a client that pools are known by no live pool owns."""
+
+    server: str
+    user: str
+    database: str
+    client: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -228,7 +369,8 @@ class Overview:
     """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
 
     ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported. ``contained`` are
-    the errors that processes kept to themselves, added up by place.
+    the errors that processes kept to themselves, added up by place. ``holders`` are all connections in use, those of
+    the pools that belong to no server too. ``drifts`` is what our self-check has found.
     """
 
     now: float
@@ -239,3 +381,7 @@ class Overview:
     ended: tuple[PoolSnapshot, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     contained: Mapping[str, int] = field(default_factory=dict)
+    unowned: tuple[Unowned, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    drifts: tuple[Drift, ...] = ()

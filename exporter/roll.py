@@ -15,6 +15,7 @@ from exporter.collectors import Content, GuestCollector, TableCollector, is_regi
 from exporter.contained import contain
 from exporter.merge import add_up, is_used, since
 from exporter.metrics.contained import CONTAINED
+from exporter.metrics.drift import DRIFT
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.records import PoolSnapshot
@@ -206,7 +207,7 @@ class Roll:
         key = weakref.ref(registry)
         page = self._pages.get(key) or self._page()
         if page.collector is None or not is_registered(page.collector, registry):
-            tables, look = (POOL, CONTAINED), functools.partial(self._look, page)
+            tables, look = (POOL, DRIFT, CONTAINED), functools.partial(self._look, page)
             collector = TableCollector(tables, look) if by_name else GuestCollector(tables, look, registry=registry)
             collector.join(registry)
             page.collector = collector

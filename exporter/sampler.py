@@ -15,9 +15,13 @@ from exporter.news import News
 from exporter.pace import BUSY_SHARE, Pace, steady
 from exporter.records import ServerSnapshot, ServerView
 from exporter.servers import Line, SampleError, family
+from exporter.servers.bounds import CROWDED, bounded
 
 FRESH_INTERVALS = 3
 """For how many intervals a snapshot is shown. Then it is withheld: an old truth on a page reads like a new one."""
+
+_REPORTED_WITHIN = 12.0  # seconds; what is older than a sample before the last is no report of a live process
+_APART = 1.0  # seconds; samples that follow one another faster are not all kept, however short the interval
 
 _SLACK = 1.0  # seconds that a sample may take beyond its timeout before it is said to hang
 
@@ -41,10 +45,11 @@ class _State:
     reason: SampleErrorReason | None = None
     message: str = "not sampled yet"
     kept: _Kept | None = None
-    earlier: _Kept | None = None
+    earlier: tuple[_Kept, ...] = ()
     sample_seconds: float | None = None
     hidden: int | None = None
     advice: str | None = None
+    crowded: bool = False
     errors: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLE_ERRORS, 0))
     news: News = field(default_factory=News)
 
@@ -68,7 +73,7 @@ class Sampler:
         self._ids = ids
         self._clock = clock
         self._steadily = steadily
-        self._line = Line(family(server.dialect), server.url, timeout=server.timeout, tls=server.tls)
+        self._line = Line(family(server.dialect), server.url, timeout=server.timeout, tls=server.tls, steadily=steadily)
         self._one_at_a_time = threading.Lock()
         self._began: float | None = None
         self._state = _State(Pace(server.interval, server.interval))
@@ -105,7 +110,7 @@ class Sampler:
             sample_seconds=state.sample_seconds,
             sampled_at=None if state.kept is None else state.kept.snapshot.ended,
             errors=state.errors,
-            earlier=_since(oldest, state.earlier),
+            earlier=tuple(kept.snapshot for kept in state.earlier if kept.taken >= oldest),
             hidden=state.hidden,
             interval=state.pace.interval,
         )
@@ -120,7 +125,7 @@ class Sampler:
         try:
             # The ids first: a connection that is opened meanwhile must not be missed on the server.
             asked = self._ids()
-            snapshot = self._line.ask(asked, stale_after=self.server.stale_after, clock=self._clock)
+            snapshot = bounded(self._line.ask(asked, stale_after=self.server.stale_after, clock=self._clock))
         except Exception as error:
             self._note_failure(error, self._steadily() - began)
         else:
@@ -134,10 +139,11 @@ class Sampler:
             up=True,
             message="",
             kept=_Kept(snapshot, self._steadily()),
-            earlier=before.kept,
+            earlier=_earlier(before),
             sample_seconds=seconds,
             hidden=snapshot.hidden,
             advice=snapshot.advice or before.advice,
+            crowded=snapshot.crowded or before.crowded,
             errors=before.errors,
             news=news,
         )
@@ -145,14 +151,16 @@ class Sampler:
             _log.info("server %s %s", self.server.name, words)
         if self._state.advice != before.advice:
             _log.warning("server %s: %s", self.server.name, self._state.advice)
-        self._say_pace(before.pace.interval, self._state.pace.interval)
+        if self._state.crowded and not before.crowded:
+            _log.warning("server %s %s", self.server.name, CROWDED)
+        self._say_pace(before.pace.interval, took=self._line.answer_seconds)
 
     def _note_failure(self, error: Exception, seconds: float) -> None:
         before, told = self._state, _told(error)
         news, words = before.news.down(told.reason)
         self._state = replace(
             before,
-            pace=before.pace.failed(told.reason),
+            pace=before.pace.failed(told.reason, busy=told.busy),
             up=False,
             reason=told.reason,
             message=self._line.concealed(str(told)),
@@ -166,14 +174,25 @@ class Sampler:
             ours = "\n" + "".join(traceback.format_exception(error)) if told.reason == "other" else ""
             said = self._state.message + self._line.concealed(ours).rstrip()
             _log.warning("server %s %s (%s): %s", self.server.name, words, told.reason, said)
+        self._say_pace(before.pace.interval, took=told.busy)
 
-    def _say_pace(self, before: float, now: float) -> None:
-        name, took = self.server.name, self._line.answer_seconds
+    def _say_pace(self, before: float, *, took: float) -> None:
+        name, now = self.server.name, self._state.pace.interval
         if now > before:
             slow = f"took {took:.3g} s, more than a {BUSY_SHARE}th of the {before:g} s between samples"
             _log.warning("server %s: a sample %s; sampling every %g s now", name, slow, now)
         elif now < before:
             _log.info("server %s: samples are fast again; sampling every %g s now", name, now)
+
+
+def _earlier(state: _State) -> tuple[_Kept, ...]:
+    """Return the samples to keep besides a new one, the newest first: at least one, and any that a report may need."""
+    if state.kept is None:
+        return ()
+    if state.earlier and state.kept.taken - state.earlier[0].taken < _APART:
+        return state.earlier
+    last = state.kept.taken
+    return (state.kept, *(kept for kept in state.earlier if last - kept.taken <= _REPORTED_WITHIN))
 
 
 def _since(oldest: float, kept: _Kept | None) -> ServerSnapshot | None:

@@ -19,6 +19,7 @@ from exporter.contained import contain, contained_errors, start_from_zero
 from exporter.farewell import Farewell
 from exporter.merge import add_up
 from exporter.metrics.contained import CONTAINED
+from exporter.metrics.drift import DRIFT, drifts
 from exporter.metrics.pool import POOL
 from exporter.pool import PoolMonitor
 from exporter.publish import Publisher
@@ -122,19 +123,15 @@ class Watch:
 
     def snapshot(self) -> ProcessSnapshot:
         """Return what this process publishes: pools of one name are added up."""
+        # Before the pools are read: whatever is in them then was still there at this moment or came later.
+        taken = time.time()
         with self._lock:
             pools = [pool for page in self._pages.values() for pool in page.snapshots()]
             left, monitors = tuple(self._pages.left.values()), self._monitors()
         _speak(monitors)
         self._farewell.prepare()
-        return ProcessSnapshot(
-            pid=os.getpid(),
-            taken=time.time(),
-            pools=add_up(pools),
-            host=_host(),
-            contained=contained_errors(),
-            left=left,
-        )
+        contained = contained_errors()
+        return ProcessSnapshot(os.getpid(), taken, add_up(pools), host=_host(), contained=contained, left=left)
 
     def _hand_in(self, left: tuple[PoolSnapshot, ...]) -> None:
         with self._lock:
@@ -186,7 +183,7 @@ class Watch:
         with self._lock:
             snapshots, monitors = page.snapshots(), list(page.monitors)
         _speak(monitors)
-        return ((POOL, snapshots), (CONTAINED, (contained_errors(),)))
+        return ((POOL, snapshots), (DRIFT, drifts(snapshots)), (CONTAINED, (contained_errors(),)))
 
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)

@@ -1,4 +1,4 @@
-"""The page's server: /metrics, health and the status page over HTTP."""
+"""The page's server: /metrics, health, the status page and its JSON over HTTP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gzip
 import hashlib
+import json
 import logging
 import os
 import signal
@@ -22,7 +23,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from exporter import api
 from exporter.config import Config, WebConfig
+from exporter.contained import contain
 from exporter.page import STYLE, render
 from exporter.sidecar import Sidecar
 
@@ -44,13 +47,21 @@ _log = logging.getLogger(__name__)
 def make_app(sidecar: Sidecar) -> Starlette:
     """Return the application that shows this sidecar; it starts and stops nothing."""
 
-    # These two are no coroutines, so each runs in a thread: the loop goes on answering while a page is made.
+    # These are no coroutines, so each runs in a thread: the loop goes on answering while a page is made.
     def metrics(request: Request) -> Response:
         return _exposition(sidecar.registry, request)
 
     def status(_request: Request) -> Response:
         text = render(sidecar.overview(), leak_after=sidecar.config.leak_after)
         return HTMLResponse(text, headers={**_HEADERS, "Content-Security-Policy": _POLICY})
+
+    def pools(_request: Request) -> Response:
+        return _json(lambda: api.pools(sidecar.overview()))
+
+    def holders(request: Request) -> Response:
+        asked = request.query_params
+        pool, server = asked.getlist("pool"), asked.getlist("server")
+        return _json(lambda: api.holders(sidecar.overview(), pool=pool, server=server))
 
     async def healthy(_request: Request) -> Response:
         return PlainTextResponse("healthy\n", headers=_HEADERS)
@@ -64,6 +75,8 @@ def make_app(sidecar: Sidecar) -> Starlette:
         routes=[
             Route("/", status),
             Route("/metrics", metrics),
+            Route("/api/v1/pools", pools),
+            Route("/api/v1/holders", holders),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
         ]
@@ -164,6 +177,16 @@ def _leave() -> None:
     _log.info("a sample is still under way; leaving it")
     logging.shutdown()
     os._exit(0)
+
+
+def _json(make: Callable[[], api.Document]) -> Response:
+    """Answer with a document, or say as JSON, too, that it could not be made."""
+    try:
+        text, status = json.dumps(make(), allow_nan=False), 200
+    except Exception:
+        contain("api")
+        text, status = json.dumps({"error": "this document could not be made; the log says why"}), 500
+    return Response(text + "\n", status, headers=_HEADERS, media_type="application/json")
 
 
 def _exposition(registry: CollectorRegistry, request: Request) -> Response:

@@ -16,7 +16,9 @@ from exporter.buckets import SLEEP_BUCKETS
 from exporter.config import Config, ProcessesConfig, ServerConfig, WebConfig
 from exporter.labels import REJECT_REASONS, SAMPLE_ERRORS
 from exporter.records import (
+    Finding,
     Histogram,
+    Holder,
     Match,
     Overview,
     PooledConnection,
@@ -82,6 +84,33 @@ MATCH = Match(
         ("used", "sleeping"): 2,
     },
 )
+FINDING = Finding(
+    "shop",
+    "orders",
+    "no_stale_protection",
+    pool_says="pool_pre_ping=False, pool_recycle=-1",
+    held_against="wait_timeout=28800",
+    why="the next user of a connection that the server has ended gets an error",
+    change="create_engine(..., pool_pre_ping=True)",
+)
+LEAK = Holder(
+    "shop",
+    "orders",
+    "id-7",
+    7,
+    site="shop/cart.py:41 checkout",
+    holder="thread worker-2",
+    seconds=75.0,
+    session="sleeping",
+    session_seconds=74.0,
+    server_id=12,
+    suspect=True,
+)
+LOCK = dataclasses.replace(
+    LEAK, session="sleeping_in_transaction", seconds=9.5, session_seconds=9.0, server_id=13, suspect=False
+)
+UNSERVED = Holder("files", None, "id-9", 9, site=None, holder=None, seconds=0.25)
+
 FULL = Overview(
     now=NOW,
     pools=(ENDLESS, UNSIZED, SHOP),

@@ -45,6 +45,10 @@ class Page:
         """Return how many are idle and how many used."""
         return self.find("connections", state="idle"), self.find("connections", state="used")
 
+    def drift(self) -> float | None:
+        """Return how far the events and the pool are apart, None where that cannot be told."""
+        return self.registry.get_sample_value("pool_exporter_drift", {"pool": self.pool, "between": "events_pool"})
+
     def by(self, name: str, *labels: str) -> dict[str, float]:
         """Return what is above zero, by the values of one label or of several, joined by a blank."""
         found = (sample for family in self.registry.collect() for sample in family.samples)

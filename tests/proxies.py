@@ -19,13 +19,14 @@ class Proxy:
     ``silent`` lets it swallow what passes. ``fatal`` are bytes of a request whose answer breaks off after the start.
     """
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
+    def __init__(self, upstream: tuple[str, int], *, host: str = "127.0.0.1", port: int | None = None) -> None:
         self.upstream = upstream
         self.silent = False
         self.fatal: bytes | None = None
-        self.port = free_port()
+        self.host, self.port = host, port or free_port()
         self.accepted = 0
         self._links: set[_Link] = set()
+        self._linking = threading.Lock()  # a link passes bytes before it is among the others
         self._accepting: threading.Thread | None = None
         self.mend()
 
@@ -33,7 +34,7 @@ class Proxy:
         """Pass everything on again."""
         self.silent, self.fatal = False, None
         if self._accepting is None:
-            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listener = socket.create_server((self.host, self.port))
             self._accepting = threading.Thread(target=self._accept, name="proxy")
             self._accepting.start()
 
@@ -48,11 +49,12 @@ class Proxy:
 
     def reset(self) -> None:
         """Reset all connections there are."""
-        for link in list(self._links):
+        with self._linking:
+            links, self._links = self._links, set()
+        for link in links:
             link.end()
-        for link in list(self._links):
+        for link in links:
             link.join()
-        self._links.clear()
 
     def _accept(self) -> None:
         while True:
@@ -62,7 +64,8 @@ class Proxy:
                 return
             self.accepted += 1
             try:
-                self._links.add(_Link(self, client))
+                with self._linking:
+                    self._links.add(_Link(self, client))
             except OSError:  # the server is down, and so are we
                 client.close()
 
@@ -113,9 +116,9 @@ class _Link:
 
 
 @contextlib.contextmanager
-def proxied(upstream: tuple[str, int]) -> Iterator[Proxy]:
+def proxied(upstream: tuple[str, int], *, host: str = "127.0.0.1", port: int | None = None) -> Iterator[Proxy]:
     """Run a proxy while the body does."""
-    proxy = Proxy(upstream)
+    proxy = Proxy(upstream, host=host, port=port)
     try:
         yield proxy
     finally:

@@ -13,7 +13,7 @@ from config_files import PLANTED, SERVER, write
 from exporter.cli import cli
 from exporter.version import VERSION
 
-COMMANDS = ("serve", "check-config", "demo")
+COMMANDS = ("serve", "check-config", "doctor", "demo")
 EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
 
 

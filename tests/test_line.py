@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -16,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from exporter.labels import SampleErrorReason
 from exporter.records import ServerSnapshot
 from exporter.servers.family import Outdated, SampleError
-from exporter.servers.line import Line
+from exporter.servers.line import LONGEST_KEPT, Line
 from exporter.servers.wire import Wire
 from exporter.tls import Tls
 
@@ -29,19 +30,25 @@ EMPTY = ServerSnapshot(
 class Tiny:
     """A family whose server tells nothing. ``happens`` is called in the middle of each sample."""
 
-    def __init__(self, happens: Callable[[Tiny], None] = lambda _: None) -> None:
+    def __init__(self, happens: Callable[[Tiny], None] = lambda _: None, *, timeout: float = 5.0) -> None:
         self.dialled = 0
+        self.timeout = timeout
+        self.asked = 0
+        self.refuses = True
+        self.loads = threading.Event()
+        self.loads.set()
         self.wire = Wire()
         self._happens = happens
 
     def engine(self, _url: URL, *, timeout: float, wire: Wire, tls: Tls | None) -> Engine:
-        assert (timeout, tls) == (5.0, None)
+        assert (timeout, tls) == (self.timeout, None)
+        self.loads.wait(10 * timeout)
         self.dialled += 1
         self.wire = wire
         return create_engine("sqlite://", poolclass=NullPool)
 
     def prepare(self, connection: Connection, *, timeout: float) -> None:
-        assert timeout > 0
+        assert 0 < timeout < self.timeout
         connection.exec_driver_sql("SELECT 1")
 
     def sample(
@@ -88,6 +95,60 @@ def test_rights_that_are_newer_than_the_connection() -> None:
     family = Tiny(outdated)
     asked(family, times=2)
     assert family.dialled == 2
+
+
+def test_a_connection_is_renewed() -> None:
+    """After some minutes another one takes its place, unless that fails: then it is kept for as long again."""
+
+    def fails(family: Tiny) -> None:
+        if family.dialled == 2 and family.refuses:
+            family.refuses = False
+            raise ZeroDivisionError
+
+    now, family = [0.0], Tiny(fails)
+    line = Line(family, URL.create("tiny"), timeout=5.0, steadily=lambda: now[0])
+    for passed, dialled in (
+        (0.0, 1),
+        (LONGEST_KEPT / 2, 1),
+        (LONGEST_KEPT / 2, 2),
+        (1.0, 2),
+        (LONGEST_KEPT, 3),
+        (1.0, 3),
+    ):
+        now[0] += passed
+        assert line.ask(frozenset(), stale_after=600.0, clock=time.time) == EMPTY
+        assert family.dialled == dialled
+    assert not family.refuses
+    line.close()
+
+
+def test_loading_a_driver_takes_no_time() -> None:
+    """What passes until a family is ready to dial is not the server's time."""
+    family = Tiny(timeout=0.2)
+    family.loads.clear()
+    line = Line(family, URL.create("tiny"), timeout=0.2)
+    assert line.ask(frozenset(), stale_after=600.0, clock=time.time) == EMPTY
+    line.close()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_slow_server_is_told_from_a_frozen_one(*, kept: bool) -> None:
+    """It was busy for as long as we waited if it has just let us in; one that we knew from before may be frozen."""
+    never = threading.Event()
+
+    def slow(family: Tiny) -> None:
+        family.asked += 1
+        if family.asked > int(kept):
+            never.wait(family.timeout * 1.1)
+            raise ZeroDivisionError
+
+    line = Line(Tiny(slow, timeout=0.2), URL.create("tiny"), timeout=0.2)
+    if kept:
+        line.ask(frozenset(), stale_after=600.0, clock=time.time)
+    with pytest.raises(SampleError) as raised:
+        line.ask(frozenset(), stale_after=600.0, clock=time.time)
+    assert raised.value.reason == "timeout"
+    assert (raised.value.busy > 0) == (not kept)
 
 
 @pytest.mark.parametrize("error", [SampleError("privilege", "GRANT EVERYTHING", hidden=3), ZeroDivisionError("0")])

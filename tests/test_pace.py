@@ -131,13 +131,26 @@ def test_the_interval_has_a_bound() -> None:
 
 
 @pytest.mark.parametrize("reason", SAMPLE_ERRORS)
-def test_failed_samples_do_not_change_the_interval(reason: SampleErrorReason) -> None:
+def test_other_failed_samples_do_not_change_the_interval(reason: SampleErrorReason) -> None:
     """A server that stays away for long is sampled as often as before when it is back."""
     paced = pace(interval=30.0)
     for _ in range(100):
         paced = paced.failed(reason)
     assert paced.interval == 30
     assert paced.succeeded(0.0) == replace(pace(interval=30.0), calm=1)
+
+
+def test_a_failed_sample_that_kept_the_server_busy_doubles_the_interval() -> None:
+    """One that took too long is not tried as often as before, as a good one would not be, up to the same bound."""
+    paced = pace(15.0)
+    assert paced.failed("timeout", busy=1.5).interval == 15
+    assert paced.failed("timeout", busy=5.0).interval == 30
+    for _ in range(10):
+        paced = paced.failed("timeout", busy=1e6)
+    assert paced.interval == LONGEST_INTERVAL
+    for _ in range(30):
+        paced = paced.succeeded(0.0)
+    assert paced.interval == 15
 
 
 @pytest.mark.parametrize("clocks", [(), ("CLOCK_BOOTTIME",)])

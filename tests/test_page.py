@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from exporter.page import render
-from exporter.records import Overview, PoolSnapshot
-from overviews import DOWN, FULL, MATCH, NOW, SHOP, UNSIZED, UP
+from exporter.records import Overview, PoolSnapshot, ProcessSnapshot
+from overviews import DOWN, FULL, LEAK, LOCK, MATCH, NOW, SHOP, UNSERVED, UNSIZED, UP
 
 EVIL = '<script>alert("1")</script>&amp;\''
 
@@ -60,6 +60,13 @@ def pools(*pools: PoolSnapshot) -> Overview:
     return dataclasses.replace(FULL, pools=pools)
 
 
+def test_a_match_that_is_not_possible_says_so() -> None:
+    """Numbers that would mean nothing are not shown; that a proxy is in between is."""
+    proxied = dataclasses.replace(MATCH, pairs={}, possible=False)
+    page = render(dataclasses.replace(FULL, matches=(proxied,)), leak_after=60.0)
+    assert "orders: the ids do not meet, as behind a proxy" in page
+
+
 def test_one_line_for_every_pool_server_and_match() -> None:
     """Each pool, each server and each pair of them has a line with its figures."""
     rows = [cells for cells in Reader(render(FULL, leak_after=60.0)).rows if cells[0] not in ("pool", "server")]
@@ -97,7 +104,13 @@ def test_nothing_known_is_said() -> None:
 def test_it_links_what_is_served() -> None:
     """The links lead to the other paths, and nothing on the page comes from elsewhere or runs."""
     elements = Reader(render(FULL, leak_after=60.0)).elements
-    assert [attributes["href"] for tag, attributes in elements if tag == "a"] == ["/metrics", "/-/healthy", "/-/ready"]
+    assert [attributes["href"] for tag, attributes in elements if tag == "a"] == [
+        "/metrics",
+        "/-/healthy",
+        "/-/ready",
+        "/api/v1/pools",
+        "/api/v1/holders",
+    ]
     allowed = {"lang", "charset", "name", "content", "href", "class", "scope"}
     assert {name for _, attributes in elements for name in attributes} <= allowed
     assert {tag for tag, _ in elements} & {
@@ -158,3 +171,50 @@ def test_a_server_that_was_never_sampled() -> None:
     )
     cells = row(dataclasses.replace(FULL, servers=(fresh,)), "orders")
     assert cells == ["orders", "not sampled yet", "-", "-", "-", "-", "-", "-", "never"]
+
+
+def test_who_holds_what_for_how_long() -> None:
+    """Each connection in use has a line, those held for longest first; what is wrong with one is said and marked."""
+    reader = Reader(render(dataclasses.replace(FULL, holders=(UNSERVED, LOCK, LEAK)), leak_after=60.0))
+    at = reader.rows.index(["pool", "server", "process", "held by", "call site", "for", "its session", "for", "mark"])
+    site = "shop/cart.py:41 checkout"
+    assert reader.rows[at + 1 : at + 4] == [
+        ["shop", "orders", "7", "thread worker-2", site, "1 min 15 s", "sleeping", "1 min 14 s", "leak suspect"],
+        [
+            "shop",
+            "orders",
+            "7",
+            "thread worker-2",
+            site,
+            "9.5 s",
+            "sleeping in transaction",
+            "9.0 s",
+            "held transaction",
+        ],
+        ["files", "-", "9", "-", "-", "0.2 s", "-", "-", ""],
+    ]
+    assert [text for text in reader.bad if text.startswith(("leak", "held"))] == ["leak suspect", "held transaction"]
+
+
+def test_a_process_is_called_the_same_everywhere() -> None:
+    """Where a holder's process is one that is shown below, it has the name that it has there."""
+    reports = (dataclasses.replace(FULL.processes[0], snapshot=ProcessSnapshot(7, NOW, id="id-7", host="web-1")),)
+    reader = Reader(render(dataclasses.replace(FULL, processes=reports, holders=(LEAK,)), leak_after=60.0))
+    assert [cells[2] for cells in reader.rows if "leak suspect" in cells] == ["web-1:7"]
+
+
+def test_the_longest_held_are_shown_and_the_rest_is_counted() -> None:
+    """Of many the fifty longest are on the page, with a link to all of them."""
+    many = tuple(dataclasses.replace(LEAK, seconds=60.0 * number) for number in range(1, 61))
+    page = render(dataclasses.replace(FULL, holders=many), leak_after=60.0)
+    shown = [cells[5] for cells in Reader(page).rows if "leak suspect" in cells]
+    assert (len(shown), shown[0], shown[-1]) == (50, "1 h 0 min", "11 min 0 s")
+    assert '10 more, held for less long: <a href="/api/v1/holders">all</a>' in page
+
+
+def test_what_holders_are_called_is_text() -> None:
+    """Call sites and names of threads come from the application, and are shown as they are."""
+    odd = dataclasses.replace(LEAK, pool=EVIL, server=EVIL, process=EVIL, site=EVIL, holder=EVIL)
+    reader = Reader(render(dataclasses.replace(FULL, holders=(odd,)), leak_after=60.0))
+    assert [cells.count(EVIL) for cells in reader.rows if "leak suspect" in cells] == [4]
+    assert "script" not in {tag for tag, _ in reader.elements}

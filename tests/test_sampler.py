@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 
 import pytest
 from sqlalchemy import create_engine
 
+from exporter.sampler import Sampler
 from samplers import no_ids, sampled, sampling
 from sites import Site, counts, session_id, sessions_of
 from waiting import eventually
@@ -182,3 +184,20 @@ def test_url_options(site: Site) -> None:
             named = site.run(f"SELECT application_name FROM pg_stat_activity WHERE usename = '{account}'")
             assert [row[0] for row in named] == ["looker"]
         assert counts(sampled(sampler), account) == {}
+
+
+@pytest.mark.servers
+def test_samples_that_follow_one_another_fast_are_not_all_kept(postgresql_site: Site) -> None:
+    """Reports are a second apart, so the samples kept for them are as well, and none that no report can need."""
+    now = [1000.0]
+    config = postgresql_site.server(interval=10.0)
+    sampler = Sampler(config, ids=no_ids, clock=lambda: now[0], steadily=lambda: now[0])
+    with contextlib.closing(sampler):
+        for _ in range(60):
+            sampler.sample()
+            now[0] += 0.4
+        ended = [snapshot.ended for snapshot in sampler.view().earlier]
+    assert len(ended) < 12
+    assert all(one - other >= 1.0 for one, other in itertools.pairwise(ended))
+    assert now[0] - ended[0] < 2.0
+    assert now[0] - ended[-1] > 10.0

@@ -11,10 +11,12 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from exporter.demo.databases import free_port
 from exporter.sampler import Sampler
-from samplers import no_ids, sampled, sampling, unreachable
+from samplers import failed, no_ids, sampled, sampling, unreachable
 from sites import PASSWORD, Launch, Site, frozen, sessions_of
 from waiting import eventually
 
@@ -36,6 +38,29 @@ def test_frozen_server(site: Site) -> None:
         assert threading.active_count() == threads
         sampled(sampler)
         assert sampler.view().reason is None
+
+
+@pytest.mark.servers
+def test_too_slow_for_the_timeout(postgresql_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that says itself that its answer takes too long is asked half as often, a frozen one is not."""
+    locker = create_engine(postgresql_site.database.url, poolclass=NullPool)
+    with sampling(postgresql_site.server(interval=2.0, timeout=0.5)) as sampler:
+        sampled(sampler)
+        with frozen(postgresql_site.database):
+            failed(sampler)
+        assert sampler.pace.interval == 2
+        eventually(lambda: _is_up(sampler))
+        with locker.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE pg_db_role_setting IN ACCESS EXCLUSIVE MODE")
+            view = failed(sampler)
+        assert (view.reason, view.interval) == ("timeout", 4.0)
+        eventually(lambda: _is_up(sampler))
+    assert "sampling every 4 s now" in caplog.text
+
+
+def _is_up(sampler: Sampler) -> bool:
+    sampler.sample()
+    return sampler.view().up
 
 
 @pytest.mark.servers
@@ -140,10 +165,10 @@ def test_time_of_day_is_set(site: Site, hours: int) -> None:
         now[0] += 10.0
         assert sampler.view().snapshot == first
         second = sampled(sampler)
-        assert (second.ended, sampler.view().earlier, sampler.view().sampled_at) == (clock[0], first, clock[0])
+        assert (second.ended, sampler.view().earlier, sampler.view().sampled_at) == (clock[0], (first,), clock[0])
         clock[0] -= hours * 3600
         now[0] += 30.1
-        assert (sampler.view().snapshot, sampler.view().earlier) == (None, None)
+        assert (sampler.view().snapshot, sampler.view().earlier) == (None, ())
 
 
 @pytest.mark.servers
@@ -151,7 +176,7 @@ def test_slow_samples_double_the_interval(site: Site, caplog: pytest.LogCaptureF
     """A sample that takes more than a tenth of the interval doubles it, which is logged once."""
     caplog.set_level(logging.INFO, "exporter.sampler")
     with sampling(site.server(interval=1e-4)) as sampler:
-        sampled(sampler)
+        sampler.sample()  # what it saw is withheld in less than a millisecond
         assert sampler.view().interval == 2e-4
         [said] = [record.getMessage() for record in caplog.records if record.name == "exporter.sampler"]
     assert said.startswith("server orders: a sample took 0.")

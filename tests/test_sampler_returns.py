@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ from sqlalchemy.engine import URL
 from exporter.demo.databases import free_port
 from exporter.demo.programs import process_tree
 from exporter.sampler import Sampler
+from exporter.servers.line import LONGEST_KEPT
+from exporter.servers.whereabouts import LOOK_SECONDS
+from proxies import proxied
 from samplers import failed, no_ids, sampled, sampling, unreachable
-from scenes import Private, deaf, names, on_stage
+from scenes import Private, Scene, deaf, names, on_stage
 from sites import PASSWORD, Launch, Site, frozen, sessions_of
 from waiting import eventually
 
@@ -102,6 +106,80 @@ def test_new_answer_of_the_name_server(site: Site, monkeypatch: pytest.MonkeyPat
             assert failed(sampler).reason == "connect"
             addresses["orders.test"] = ["127.0.0.1"]
             sampled(sampler)
+
+
+def moving(scene: Scene, now: list[float]) -> Sampler:
+    """Return the sampler of a server that is known by a name, with a clock of its own."""
+    server = scene.server()
+    server = replace(server, url=server.url.set(host="orders.test"))
+    return Sampler(server, ids=no_ids, steadily=lambda: now[0])
+
+
+@pytest.mark.servers
+def test_a_name_moves_while_the_old_host_lives(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to a host that the name no longer means is left, though it would still answer."""
+    now = [1000.0]
+    with on_stage(site) as scene, names(monkeypatch) as addresses, contextlib.closing(moving(scene, now)) as sampler:
+        addresses["orders.test"] = ["127.0.0.1"]
+        with proxied(scene.proxy.upstream, host="127.0.0.2", port=scene.proxy.port) as other:
+            sampled(sampler)
+            now[0] += LOOK_SECONDS
+            sampled(sampler)
+            addresses["orders.test"] = ["127.0.0.2"]
+            sampled(sampler)
+            assert other.accepted == 0
+            now[0] += LOOK_SECONDS
+            eventually(lambda: sampled(sampler).connections and other.accepted)
+            sampled(sampler)
+            assert (scene.proxy.accepted, other.accepted) == (1, 1)
+            assert len(eventually(lambda: sessions_of(site, scene.account))) == 1
+
+
+@pytest.mark.servers
+def test_a_silent_name_server(postgresql_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody says what the name means, the kept connection is asked on, and the question is put once."""
+    now, silent, looked_up = [1000.0], threading.Event(), []
+
+    def look_up(*asked: object, **_: object) -> list[object]:
+        looked_up.append(asked)
+        silent.wait(30)
+        return []
+
+    with (
+        on_stage(postgresql_site) as scene,
+        names(monkeypatch) as addresses,
+        contextlib.closing(moving(scene, now)) as sampler,
+    ):
+        addresses["orders.test"] = ["127.0.0.1"]
+        sampled(sampler)
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        for _ in range(3):
+            now[0] += LOOK_SECONDS
+            sampled(sampler)
+        assert len(looked_up) == 1
+        silent.set()
+        eventually(lambda: "pool-exporter-whereabouts" not in {thread.name for thread in threading.enumerate()})
+        sampled(sampler)
+        assert scene.proxy.accepted == 1
+
+
+@pytest.mark.servers
+def test_a_full_server_is_still_seen(postgresql_site: Site) -> None:
+    """A connection that is old by now is not given up while nobody else is let in, and is replaced when it can be."""
+    now = [1000.0]
+    account = postgresql_site.sampler_account()
+    server = postgresql_site.server(account)
+    with contextlib.closing(Sampler(server, ids=no_ids, steadily=lambda: now[0])) as sampler:
+        sampled(sampler)
+        first = sessions_of(postgresql_site, account)
+        for limit in (1, -1):
+            postgresql_site.run(f"ALTER ROLE {account} CONNECTION LIMIT {limit}")
+            now[0] += LONGEST_KEPT
+            sampled(sampler)
+            kept = limit == 1
+            eventually(lambda: len(sessions_of(postgresql_site, account)) == 1)
+            assert (sessions_of(postgresql_site, account) == first) == kept
+        assert set(sampler.view().errors.values()) == {0}
 
 
 @pytest.mark.servers

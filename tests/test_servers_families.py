@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -72,12 +73,17 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sessions(tmp_path: Path) -> Path:
-    """A server of that family: two sessions that sleep and one that works."""
+    """A server of that family: three sessions that sleep and one that works."""
     path = tmp_path / "ledger.db"
     connection = sqlite3.connect(path)
     with connection:
         connection.execute("CREATE TABLE sessions (id, user, client, asleep, seconds)")
-        rows = [(7, "shop", "web", 1, 30), (8, "shop", "web", 1, 40), (9, "shop", "web", 0, 0)]
+        rows = [
+            (7, "shop", "web", 1, 30),
+            (8, "shop", "web", 1, 40),
+            (9, "shop", "web", 0, 0),
+            (99, "shop", "cron", 1, 5),
+        ]
         connection.executemany("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", rows)
     connection.close()
     return path
@@ -123,11 +129,15 @@ def test_a_family_of_its_own(tmp_path: Path, ledger: Path, sessions: Path) -> No
         assert found is not None
         page = found[1]
 
-        def lacking() -> set[str]:
+        def lines() -> set[str]:
             publish(box, pool(time.time()))
-            return wanted - {_sorted(line) for line in ask(f"{page}/metrics").body.splitlines()}
+            return {_sorted(line) for line in ask(f"{page}/metrics").body.splitlines()}
 
-        eventually(lambda: not lacking())
+        met = 'sqlalchemy_pool_matched_connections{pool="shop",server="books",session="sleeping",state="idle"} 1.0'
+        eventually(lambda: met in lines())
+        with contextlib.closing(sqlite3.connect(sessions)) as connection, connection:
+            connection.execute("DELETE FROM sessions WHERE id = 99")
+        eventually(lambda: wanted <= lines())
     finally:
         process.terminate()
         process.wait(20)

@@ -34,7 +34,7 @@ def test_what_the_server_is(any_mysql: Site) -> None:
 
 
 def test_not_logged_in(any_mysql: Site) -> None:
-    """A socket that has not logged in is no client session, and neither is the server's own scheduler."""
+    """A socket that has not logged in takes a connection but is no client, and the server's scheduler is neither."""
     site = any_mysql
     with sampling(site.server()) as sampler:
         before = eventually(lambda: _settled(sampler))
@@ -45,7 +45,7 @@ def test_not_logged_in(any_mysql: Site) -> None:
                 after = sampled(sampler)
         finally:
             site.run("SET GLOBAL event_scheduler = OFF")
-    assert after.connections == before
+    assert after.connections == before + 1
     assert not {"", "unauthenticated user", "event_scheduler", "system user"} & {group.user for group in after.groups}
 
 
@@ -98,8 +98,11 @@ def test_lower_limit_of_each_user_of_mariadb(tmp_path: Path) -> None:
     with mariadb(tmp_path / "mariadb", settings={"max-user-connections": "77"}) as database:
         site = Site("private", "mysql", database)
         site.run("CREATE DATABASE orders")
-        with sampling(site.server()) as sampler:
+        with sampling(site.server(url=database.url)) as sampler:
             assert sampled(sampler).connections_max == 77
+            # Only administrators are let in, of whom no limit is asked.
+            site.run("SET GLOBAL max_user_connections = -1")
+            assert sampled(sampler).connections_max == 151
 
 
 def test_timeouts_of_transactions(mariadb_site: Site) -> None:
@@ -115,7 +118,7 @@ def test_timeouts_of_transactions(mariadb_site: Site) -> None:
 def test_aborted(any_mysql: Site) -> None:
     """Logins that fail and clients that leave without a word are counted, each for itself."""
     site, account = any_mysql, any_mysql.new_account()
-    # MySQL is asked once a minute on one connection.
+    # Each is asked once a minute on one connection.
     with sampling(site.server()) as sampler:
         before = sampled(sampler).aborted
     engine = create_engine(site.url(account), poolclass=NullPool)
@@ -134,12 +137,12 @@ def test_aborted(any_mysql: Site) -> None:
     eventually(after)
 
 
-def test_aborted_is_kept_for_a_minute(mysql_site: Site) -> None:
-    """MySQL adds up all its threads to tell its status, so one connection asks once a minute."""
-    with sampling(mysql_site.server()) as sampler:
+def test_aborted_is_kept_for_a_minute(any_mysql: Site) -> None:
+    """MySQL adds up all its threads to tell its status, so one connection asks once a minute; on MariaDB too."""
+    with sampling(any_mysql.server()) as sampler:
         before = sampled(sampler).aborted
         with pytest.raises(DBAPIError):
-            create_engine(mysql_site.url("nobody"), poolclass=NullPool).connect()
+            create_engine(any_mysql.url("nobody"), poolclass=NullPool).connect()
         assert sampled(sampler).aborted == before
 
 

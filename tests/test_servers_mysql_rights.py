@@ -176,21 +176,27 @@ def test_performance_schema_without_room(tmp_path: Path) -> None:
 
 
 def test_performance_schema_runs_out_of_room(tmp_path: Path) -> None:
-    """When performance_schema runs out of room later, what is missing is hidden, and the log says what to raise."""
+    """When performance_schema runs out of room later, all are seen in the list, or counted and said what to raise."""
     settings = {"performance-schema": "ON", "performance-schema-max-thread-instances": "40"}
     with mariadb(tmp_path / "mariadb", settings=settings) as database:
         site = Site("private", "mysql", database)
         site.run("CREATE DATABASE orders")
         account = site.new_account()
-        with site.pool(account, 2), sampling(site.server()) as sampler:
+        with (
+            site.pool(account, 2),
+            sampling(site.server()) as sampler,
+            sampling(site.server(site.new_account(THREADS_GRANT))) as limited,
+        ):
             before = sampled(sampler)
+            assert sampled(limited).hidden == 0
             with site.pool(account, 40):
-                after = sampled(sampler)
-    assert before.source == after.source == "performance_schema.threads"
-    assert (before.hidden, before.advice) == (0, None)
-    assert (after.hidden or 0) > 0
-    assert after.connections == 43
-    assert "performance_schema_max_thread_instances" in (after.advice or "")
+                after, partly = sampled(sampler), sampled(limited)
+    assert (before.source, before.hidden) == ("performance_schema.threads", 0)
+    assert (after.source, after.hidden, after.advice) == ("information_schema.processlist", 0, None)
+    assert sum(counts(after, account).values()) == 42
+    assert (partly.source, partly.connections) == ("performance_schema.threads", 44)
+    assert (partly.hidden or 0) > 0
+    assert "performance_schema_max_thread_instances" in (partly.advice or "")
 
 
 def test_sisters(any_mysql: Site) -> None:
@@ -212,7 +218,7 @@ def test_sisters(any_mysql: Site) -> None:
 
 def test_no_locks(any_mysql: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where named locks are forbidden, as a cluster may do, sisters are counted, and the sample is good."""
-    monkeypatch.setattr("exporter.servers.mysql_rights.PROGRAM_NAME", "x" * 300)  # a name that no lock may have
+    monkeypatch.setattr("exporter.servers.mysql_sisters.PROGRAM_NAME", "x" * 300)  # a name that no lock may have
     account = any_mysql.sampler_account()
     with sampling(any_mysql.server(account)) as sampler, sampling(any_mysql.server(account)) as sister:
         sampled(sister)
@@ -221,7 +227,7 @@ def test_no_locks(any_mysql: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_more_sisters_than_know_each_other(any_mysql: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler too many sees the others, which count it as the client that it looks like."""
-    monkeypatch.setattr("exporter.servers.mysql_rights.SISTERS", 1)
+    monkeypatch.setattr("exporter.servers.mysql_sisters.SISTERS", 1)
     first, second = any_mysql.sampler_account(), any_mysql.sampler_account()
     with sampling(any_mysql.server(first)) as known, sampling(any_mysql.server(second)) as unknown:
         sampled(known)

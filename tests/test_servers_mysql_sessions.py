@@ -13,26 +13,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from exporter.buckets import SLEEP_BUCKETS
-from exporter.sampler import Sampler
 from exporter.servers import mysql_sessions
-from exporter.servers.mysql_sessions import (
-    NO_CLIENTS,
-    OTHER,
-    PROCESS_LIST,
-    SCHEMA_LIST,
-    THREADS,
-    Found,
-    Question,
-    Source,
-    sessions,
-)
-from samplers import sampled, sampling
-from sites import Site, counts
-from waiting import eventually
+from exporter.servers.mysql_sessions import NO_CLIENTS, OTHER, Found, Question, sessions
+from exporter.servers.mysql_sources import PROCESS_LIST, SCHEMA_LIST, THREADS, Source
+from sites import Site
 
 pytestmark = pytest.mark.servers
 
-NOTHING = Question(asked=frozenset(), samplers=frozenset(), transactions={}, stale_after=600.0)
+NOTHING = Question(asked=frozenset(), samplers=frozenset(), transactions={}, stale_after=600.0, uptime=1e6)
 
 Fed = tuple[object, ...]
 
@@ -49,6 +37,7 @@ THREADS_ROWS: Sequence[Fed] = (
     (10, "shop", "10.0.0.7", "orders", "Killed", 3, "SSL/TLS"),
     (11, "shop", "::1", None, "Sleep", 601, "TCP/IP"),
     (12, "shop", "localhost", "orders", "Execute", 2, "Socket"),
+    (13, "shop", "10.0.0.7", "orders", None, 5, "SSL/TLS"),  # by MySQL's X protocol
 )
 # Process lists of MySQL 5.7, 8.0 and newer, and of MariaDB: the port belongs to the host.
 LIST_ROWS: Sequence[Fed] = (
@@ -64,6 +53,9 @@ LIST_ROWS: Sequence[Fed] = (
     (10, "shop", "10.0.0.7:49154", "orders", "Killed", 3),
     (11, "shop", "::1:49155", None, "Sleep", 601),
     (12, "shop", "localhost", "orders", "Execute", 2),
+    (13, "shop", "10.0.0.7:49156", "orders", None, 5),  # by MySQL's X protocol
+    (14, "shop", "localhost", "orders", "Connect", 5),  # an event of the server's scheduler
+    (15, "delayed", "localhost", "orders", "Delayed insert", 5),
 )
 
 
@@ -117,14 +109,14 @@ def test_documented_rows(any_mysql: Site, source: Source) -> None:
     assert clients(found) == {
         ("shop", "orders", "10.0.0.7", "sleeping_in_transaction"): 1,
         ("shop", "orders", "10.0.0.7", "active"): 1,
-        ("shop", "orders", "10.0.0.7", "other"): 1,
+        ("shop", "orders", "10.0.0.7", "other"): 2,
         ("shop", "", "::1", "sleeping"): 1,
         ("shop", "orders", "localhost", "active"): 1,
     }
     assert [some.row.longest for some in found if some.id == 8] == [77.0]
     assert not [some for some in found if some.id == 404]
-    # The replica takes a connection all the same.
-    assert sum(some.row.count for some in found if some.logged_in) == 6
+    # The replica and the one that has not logged in take a connection all the same.
+    assert sum(some.row.count for some in found if some.connected) == 8
     assert [some.row.stale for some in found if some.row.client[2] == "::1"] == [1]
 
 
@@ -166,6 +158,17 @@ def test_clock_set_back(mariadb_site: Site) -> None:
     assert (some.row.bucket, some.row.seconds, some.row.longest) == (0, 0.0, 0.0)
 
 
+def test_more_sleep_than_uptime(any_mysql: Site) -> None:
+    """A session that has set its own clock has slept no longer than there is a server."""
+    rows = [(10, "shop", "h:1", "a", "Sleep", 1795341332), (11, "shop", "h:1", "a", "Sleep", 5)]
+    with administrator(any_mysql) as connection:
+        found = sessions(connection, fed(PROCESS_LIST, rows), replace(NOTHING, uptime=3000.0))
+    assert sorted((some.row.longest, some.row.seconds, some.row.stale) for some in found) == [
+        (5.0, 5.0, 0),
+        (3000.0, 3000.0, 1),
+    ]
+
+
 def test_names_that_look_alike(any_mysql: Site) -> None:
     """Users and databases that differ in case only are different ones, whatever the columns' collations think."""
     rows = [
@@ -205,6 +208,7 @@ def test_more_transactions_than_are_asked_for(any_mysql: Site, monkeypatch: pyte
         found = sessions(connection, fed(PROCESS_LIST, rows), question)
     assert clients(found) == {("shop", "a", "h", "sleeping"): 2, ("shop", "a", "h", "sleeping_in_transaction"): 4}
     assert {some.id for some in found if some.row.count == 1 and some.id in range(10, 16)} == {13, 14, 15}
+    assert sorted(some.oldest for some in found) == [0.0, 0.0, 12.0, 13.0, 14.0]
 
 
 @pytest.mark.parametrize(
@@ -224,27 +228,3 @@ def test_port_is_cut_off(mariadb_site: Site, host: str, client: str) -> None:
         source = fed(PROCESS_LIST, rows)
         source = replace(source, table=source.table.replace("%", "%%"))
         assert clients(sessions(connection, source, NOTHING)) == {("shop", "", client, "sleeping"): 2}
-
-
-def test_transactions(any_mysql: Site) -> None:
-    """Asleep in a transaction is told from plain sleep and dated by user and database; ended, nothing is left of it."""
-    site, account = any_mysql, any_mysql.new_account()
-    site.run(f"CREATE TABLE orders.{account} (id INT) ENGINE=InnoDB")
-    with sampling(site.server()) as sampler:
-        with site.pool(account, 3) as (engine, _):
-            with engine.connect() as connection:
-                connection.exec_driver_sql(f"INSERT INTO orders.{account} VALUES (1)")
-                held = {("orders", "127.0.0.1", "sleeping"): 2, ("orders", "127.0.0.1", "sleeping_in_transaction"): 1}
-                # The server looks anew at its transactions only when nobody has asked for 0.1 s.
-                eventually(lambda: counts(sampled(sampler), account) == held, every=0.2)
-                eventually(lambda: _oldest(sampler, account) >= 1.0, every=0.2)
-            plain = {("orders", "127.0.0.1", "sleeping"): 3}
-            eventually(lambda: counts(sampled(sampler), account) == plain, every=0.2)
-            assert _oldest(sampler, account) < 0
-        eventually(lambda: account not in {group.user for group in sampled(sampler).groups})
-
-
-def _oldest(sampler: Sampler, account: str) -> float:
-    """Return the age of the oldest transaction that an account's sleepers hold; -1 without any."""
-    ages = {(held.user, held.database): held.longest for held in sampled(sampler).transactions}
-    return ages.get((account, "orders"), -1.0)

@@ -127,6 +127,36 @@ def test_sampler_is_an_exception(any_postgresql: Site) -> None:
         assert sampled(sampler).idle_timeouts == {}
 
 
+@pytest.mark.parametrize(
+    ("setting", "todo"),
+    [
+        ("ALTER ROLE {} SET", "run ALTER ROLE for this account with RESET idle_session_timeout"),
+        ("ALTER ROLE {} IN DATABASE orders SET", "run ALTER ROLE for this account IN DATABASE, with RESET "),
+    ],
+)
+def test_a_default_that_cannot_be_told(
+    postgresql_site: Site, setting: str, todo: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sampler that has a timeout of its own says once that it cannot see everyone's, unless it need not know."""
+    looker = postgresql_site.new_account("GRANT pg_monitor TO {}", f"{setting} idle_session_timeout = 0")
+    known = postgresql_site.new_account("ALTER ROLE {} SET idle_session_timeout = '1h'")
+    ids: list[int] = []
+    with (
+        postgresql_site.pool(known, 1) as (_, owned),
+        postgresql_site.pool(postgresql_site.new_account(), 1),
+        sampling(postgresql_site.server(looker), ids=lambda: frozenset(ids)) as sampler,
+    ):
+        ids += owned
+        assert sampled(sampler).advice is None
+        ids.clear()
+        for _ in range(2):
+            advice = sampled(sampler).advice
+            assert advice is not None
+            assert advice.startswith("cannot tell which idle_session_timeout others get")
+            assert todo in advice
+    assert caplog.text.count("cannot tell") == 1
+
+
 def test_reload(any_postgresql: Site) -> None:
     """A setting that is changed while the server runs shows with the next sample, on the same connection."""
     looker = any_postgresql.sampler_account()

@@ -121,7 +121,7 @@ def test_names_filter_the_page(client: httpx.Client) -> None:
     assert client.get("/metrics", params={"name[]": "nothing"}).text == ""
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/pools", "/api/v1/holders"])
 def test_head_is_get_without_a_body(client: httpx.Client, path: str) -> None:
     """HEAD has the status and the type of GET."""
     head, get = client.head(path), client.get(path)
@@ -130,7 +130,7 @@ def test_head_is_get_without_a_body(client: httpx.Client, path: str) -> None:
     assert get.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/-/", "/metrics%2f.."])
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/-/", "/metrics%2f..", "/api/v1/", "/api/v1/pools/"])
 def test_what_is_not_there(client: httpx.Client, path: str) -> None:
     """Any other path is a plain 404, and no redirect."""
     answer = client.get(path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from sqlalchemy.pool import Pool, QueuePool
 
+from exporter import selfcheck
 from pages import Page
 from wires import Line
 
@@ -38,7 +40,16 @@ def check_gauges(page: Page, pool: Pool, line: Line) -> None:
     assert page.connections() == (line.open, 0)
     zeros = ("detached", "orphaned", "used_longest_seconds", "overdue")
     assert page.values(*zeros) == dict.fromkeys(zeros, 0)
+    check_drift(page, pool)
     if isinstance(pool, QueuePool):
         assert page.values("waiting", "waiting_longest_seconds") == {"waiting": 0, "waiting_longest_seconds": 0}
         size = pool.size()
         assert page.value("overflow") == (max(line.open - size, 0) if size else 0)
+
+
+def check_drift(page: Page, pool: Pool) -> None:
+    """See that the pool's own word is ours, at so many looks that a difference would count, at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selfcheck, "PATIENCE", 0.0)
+        found = [page.drift() for _ in range(selfcheck.LOOKS + 1)]
+    assert found == [0 if isinstance(pool, QueuePool) else None] * len(found)

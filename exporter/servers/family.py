@@ -22,12 +22,16 @@ class SampleError(Exception):
     """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets.
 
     ``hidden`` is how many sessions exist that the sampler may not see, where that is why and they can be counted.
+    ``busy`` is for how many seconds the server has worked on it, where that is known; else 0.
     """
 
-    def __init__(self, reason: SampleErrorReason, message: str, *, hidden: int | None = None) -> None:
+    def __init__(
+        self, reason: SampleErrorReason, message: str, *, hidden: int | None = None, busy: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.reason: SampleErrorReason = reason
         self.hidden = hidden
+        self.busy = busy
 
 
 class Outdated(Exception):  # noqa: N818  it is no error: a new connection puts it right
@@ -45,7 +49,11 @@ class Family(Protocol):
         ...
 
     def prepare(self, connection: Connection, *, timeout: float) -> None:
-        """Set the session's limits and choose what to ask, once for each new connection."""
+        """Set the session's limits and choose what to ask, once for each new connection.
+
+        ``timeout`` is for one statement. It is shorter than that of the sample, so that the server can say that it was
+        too slow.
+        """
         ...
 
     def sample(

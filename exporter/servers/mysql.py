@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from sqlalchemy.engine import Connection
 
 from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import Outdated, SampleError
+from exporter.servers.instances import Born, born
 from exporter.servers.mysql_login import engine, is_mariadb, reason
-from exporter.servers.mysql_rights import (
-    ABORTED,
-    CONNECTED,
-    LOST,
-    TRANSACTIONS,
-    Rights,
-    counted,
-    grants,
-    rights,
-    samplers,
-    status,
-)
-from exporter.servers.mysql_sessions import THREADS, Found, Question, sessions
-from exporter.servers.rows import group, sleepers
+from exporter.servers.mysql_rights import ABORTED, CONNECTED, LOST, UPTIME, Rights, counted, grants, rights, status
+from exporter.servers.mysql_sessions import Found, Question, sessions
+from exporter.servers.mysql_settings import AtLogin, at_login, settings
+from exporter.servers.mysql_sources import PROCESS_LIST
+from exporter.servers.mysql_transactions import transactions
+from exporter.servers.rows import group, sleepers, unclaimed
 
 __all__ = ["engine", "prepare", "reason", "sample"]
-
-TIMEOUTS = ("wait_timeout", "interactive_timeout")
-MARIADB_TIMEOUTS = ("idle_transaction_timeout", "idle_write_transaction_timeout", "idle_readonly_transaction_timeout")
 
 NO_ROOM = "performance_schema has no room for all threads; raise performance_schema_max_thread_instances"
 
@@ -39,16 +29,19 @@ _DAY = 86400
 def prepare(connection: Connection, *, timeout: float) -> None:
     """Set the session's limits and choose what to ask, once for each new connection."""
     longest = (
-        f"max_statement_time = {timeout}"
+        # Our statements use no index: a log of slow ones that has all of those is not to fill up with them.
+        f"max_statement_time = {timeout}, slow_query_log = 0"
         if is_mariadb(connection)
         else f"max_execution_time = {math.ceil(timeout * 1000)}"
     )
+    connection.info["at login"] = at_login(connection)
     connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
     # The server's wait_timeout may be shorter than our interval: it is meant for others. In UTC no hour comes twice.
     connection.exec_driver_sql(
         f"SET SESSION {longest}, lock_wait_timeout = {math.ceil(timeout)}, wait_timeout = {_DAY}, time_zone = '+00:00'"
     )
     connection.info["rights"] = rights(connection)
+    connection.info["instance"] = instance(connection)
 
 
 def sample(
@@ -59,12 +52,13 @@ def sample(
     allowed: Rights = connection.info["rights"]
     if allowed.advice is not None and grants(connection) != allowed.grants:
         raise Outdated
-    version, limit, idle_timeouts = _settings(connection)
-    held = _transactions(connection) if allowed.transactions else {}
-    question = Question(asked, samplers(connection, known=allowed.sisters), held, stale_after)
-    found = sessions(connection, allowed.source, question)
+    known: AtLogin = connection.info["at login"]
+    set_to = settings(connection, known=known, sisters=allowed.sisters)
+    held = transactions(connection) if allowed.transactions else {}
     counts = counted(connection)
-    visible = sum(some.row.count for some in found if some.logged_in)
+    question = Question(asked, set_to.samplers, held, stale_after, uptime=counts[UPTIME])
+    found = sessions(connection, allowed.source, question)
+    visible = sum(some.row.count for some in found if some.connected)
     hidden, advice = _hidden(connection, allowed, visible, lost=bool(counts.get(LOST)))
     clients = [some for some in found if some.is_client and not some.row.ours]
     if hidden and not clients:
@@ -73,59 +67,58 @@ def sample(
     named = {some.id: some for some in clients if some.id in asked}
     return ServerSnapshot(
         dialect="mariadb" if is_mariadb(connection) else "mysql",
-        version=version,
+        version=set_to.version,
         source=allowed.source.table,
         began=began,
         ended=clock(),
         groups=group(rows),
         sleepers=sleepers(rows),
         connections=visible + hidden,
-        connections_max=limit,
-        idle_timeouts=idle_timeouts,
+        connections_max=set_to.connections_max,
+        idle_timeouts=set_to.idle_timeouts,
         asked=frozenset(named.keys() if hidden else asked),
-        sessions={id_: Session(some.row.state, some.row.longest, some.row.client[:2]) for id_, some in named.items()},
-        transactions=_held(clients, held),
+        sessions={id_: _session(some) for id_, some in named.items()},
+        transactions=_held(clients),
         aborted={kind: counts[name] for kind, name in ABORTED.items() if name in counts},
         hidden=hidden,
         advice=advice,
+        unclaimed=unclaimed((some.row, some.row.client[2]) for some in clients if some.id not in asked),
+        instance=connection.info["instance"].now(clock()),
     )
 
 
-def _settings(connection: Connection) -> tuple[str, int, dict[str, float]]:
-    """Return the version, how many connections the server allows, and the timeouts that new sessions get."""
-    timeouts = (*TIMEOUTS, *(MARIADB_TIMEOUTS if is_mariadb(connection) else ()))
-    names = ("version", "max_connections", "max_user_connections", *timeouts)
-    # Not those of our own session: ours are set for a sampler, and what is set globally is what new sessions get.
-    globals_ = ", ".join(f"@@GLOBAL.{name}" for name in names)
-    version, most, most_of_user, *seconds = connection.exec_driver_sql(f"SELECT {globals_}").one()
-    # MySQL keeps one more for its administrator, beyond these; and 0 for a user means that there is no such limit.
-    limit = min(most, most_of_user or most)
-    return version, limit, {name: float(value) for name, value in zip(timeouts, seconds, strict=True) if value > 0}
+def instance(connection: Connection) -> Born:
+    """Ask a new connection which server it has reached, and since when that runs."""
+    # MariaDB has no uuid of its own. A copy of a machine has the same one under another name.
+    uuid = "@@datadir" if is_mariadb(connection) else "@@server_uuid"
+    about = f"SELECT CONCAT_WS(' ', @@hostname, @@server_id, @@port, {uuid}), @@socket, @@port"
+    identity, socket, port = connection.exec_driver_sql(about).one()
+    return born(identity, status(connection, UPTIME)[UPTIME], socket=socket or "", port=port)
 
 
-def _transactions(connection: Connection) -> dict[int, float]:
-    """Return the ids of the sessions with a transaction, and its age in seconds."""
-    found: dict[int, float] = {}
-    for id_, seconds in connection.exec_driver_sql(TRANSACTIONS):
-        found[id_] = max(float(seconds), found.get(id_, 0.0))
-    return found
+def _session(found: Found) -> Session:
+    user, database, client = found.row.client
+    return Session(found.row.state, found.row.longest, (user, database), client, client)
 
 
 def _hidden(connection: Connection, allowed: Rights, visible: int, *, lost: bool) -> tuple[int, str | None]:
     """Return how many of the server's connections are not among the visible, and what to do about it."""
-    missing = lost and allowed.source is THREADS
+    missing = lost and allowed.source is not PROCESS_LIST
+    if missing and allowed.transactions:
+        # The process list has them all, and a new connection will ask it.
+        raise Outdated
     if allowed.sighted and not missing:
         return 0, allowed.advice
     # Not free everywhere, but all may ask it.
     hidden = max(status(connection, CONNECTED)[CONNECTED] - visible, 0)
-    return hidden, allowed.advice or NO_ROOM
+    return hidden, f"{NO_ROOM}; {allowed.advice}" if missing else allowed.advice
 
 
-def _held(clients: Iterable[Found], transactions: Mapping[int, float]) -> tuple[HeldTransaction, ...]:
+def _held(clients: Iterable[Found]) -> tuple[HeldTransaction, ...]:
     """Return the oldest transaction of the sleeping sessions of each user and database."""
     longest: dict[tuple[str, str], float] = {}
     for some in clients:
-        if some.id in transactions and some.row.state == "sleeping_in_transaction":
+        if some.row.state == "sleeping_in_transaction":
             account = some.row.client[:2]
-            longest[account] = max(transactions[some.id], longest.get(account, 0.0))
+            longest[account] = max(some.oldest, longest.get(account, 0.0))
     return tuple(HeldTransaction(*account, seconds) for account, seconds in sorted(longest.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from exporter.labels import SampleErrorReason
 from exporter.servers.family import PROGRAM_NAME
+from exporter.servers.mysql_sisters import announce
 from exporter.servers.tls import ANYBODY, tls_context
 from exporter.servers.wire import Wire, dial
 from exporter.tls import Tls
@@ -24,6 +26,12 @@ REASONS: Mapping[int, SampleErrorReason] = {
     **dict.fromkeys((1205, 1969, 3024), "timeout"),
     **dict.fromkeys((1040, 1053, 1129, 1152, 1184, 1203, 1226, 1927, 3032, 3169, 4031), "connect"),
 }
+
+# What a server may be set to for all of its clients, and would cut our answers short or make another thing of them.
+# Before the first question, SQLAlchemy's too.
+UNABRIDGED = "SET SESSION sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_mode = ''"
+
+_OTHER_PROTOCOL = 2007  # that of clients for a server that they cannot understand
 
 
 def engine(url: URL, *, timeout: float, wire: Wire, tls: Tls | None = None) -> Engine:
@@ -72,13 +80,23 @@ def _connect(options: dict[str, Any], wire: Wire) -> object:
     """Connect on a socket of our own making, so that the wire has it before the server has said its first word."""
     connection = _undialled(options)
     path = str(connection.unix_socket or "")
+    place = path or f"{connection.host}:{connection.port}"
     try:
         line = dial(path or (connection.host, connection.port), options["connect_timeout"])
     except OSError as error:
-        place = path or f"{connection.host}:{connection.port}"
         raise pymysql.err.OperationalError(2003, f"cannot connect to {place} ({error})") from error
     wire.hold(line.fileno())
-    connection.connect(line)
+    # A server that was frozen finds all that we have given up on when it goes on. It counts logins that break off, and
+    # after max_connect_errors of them it lets nobody in from this host, the application neither. It counts no resets.
+    wire.end_by(reset=True)
+    try:
+        connection.connect(line)
+    except (AssertionError, LookupError, ValueError, struct.error) as error:
+        said = f"{place} does not talk like MySQL or MariaDB ({type(error).__name__}: {error})"
+        raise pymysql.err.OperationalError(_OTHER_PROTOCOL, said) from error
+    wire.end_by(reset=False)
+    connection.query(UNABRIDGED)
+    announce(connection)
     return connection
 
 

@@ -1,48 +1,53 @@
-"""Who is on a MySQL or MariaDB server: the tables that tell, and the one statement that adds their rows up there."""
+"""Who is on a MySQL or MariaDB server: the one statement that adds the rows of its sessions up there."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sqlalchemy.engine import Connection
 
 from exporter.buckets import SLEEP_BUCKETS
 from exporter.labels import SessionState
+from exporter.servers.mysql_sources import Source
 from exporter.servers.rows import Client, Row
 
-# Other commands of clients than Sleep that do no work of theirs, and those of the server itself and of its replicas.
-OTHER = ("Connect", "Debug", "Delayed insert", "Error", "Killed", "Shutdown", "Time")
+# Other commands of clients than Sleep that do no work of theirs (sessions of MySQL's X protocol have none), and those
+# of the server itself and of its replicas. Events of its scheduler run as `Connect` under their definers' names.
+OTHER = ("", "Debug", "Error", "Killed", "Shutdown", "Time")
+UNCONNECTED = ("Connect", "Delayed insert")
 NO_CLIENTS = (
+    *UNCONNECTED,
     *("Daemon", "Binlog Dump", "Binlog Dump GTID", "Table Dump", "Register Slave", "Register Replica", "Connect Out"),
     *("Slave_IO", "Slave_SQL", "Slave_worker", "Group Replication Data Stream subscription"),
 )
 DOING = (*OTHER, *NO_CLIENTS)
 
-SERVER_USERS = frozenset({"system user", "event_scheduler", "unauthenticated user", "mysql.session"})
-"""Nobody has logged in as these: the server's own threads, and sockets whose login has yet to come."""
+SERVER_USERS = frozenset({"system user", "event_scheduler", "mysql.session"})
+"""Nobody has logged in as these: they are the server's own threads."""
+
+NOBODY: Client = ("unauthenticated user", "", "")
+"""Who a socket belongs to whose login has yet to come: no client, but a connection of those that there may be."""
 
 MOST_HOLDERS = 500
-"""How many sessions with a transaction are asked for one by one, those of the oldest; the others are only counted."""
-
-# Which client a session belongs to, as a number: the server groups by numbers in half the time that it takes for names,
-# and tells `Shop` from `shop`, which the columns' collations do not. Two clients of one number are as likely as two
-# equal keys of 64 bits.
-CLIENT = "(CRC32({user}) << 32) ^ (CRC32({database}) << 16) ^ CRC32({place})"
+"""How many sessions with a transaction are asked for one by one, those of the oldest; the others are added up."""
 
 # The bucket of a sleeping session, else below 0: -1 for one at work, and for others their place in DOING. Seconds are
 # whole and cut off, so those up to a bound are those below the next whole number. A session that is asked for has a
 # group of its own, so that one reading of the table answers both. No alias is a column's name, for ONLY_FULL_GROUP_BY.
 GROUPED = """
 SELECT {client} AS whose,
-    IF({command} = 'Sleep', INTERVAL({seconds}, {bounds}), -1 - FIELD({command}, {doing})) AS doing,
+    IF({command} = 'Sleep', INTERVAL({seconds}, {bounds}), -1 - FIELD(COALESCE({command}, ''), {doing})) AS doing,
     IF({id} IN ({asked}), {id}, IF({id} IN ({held}), {some}, 0)) AS asked,
-    COUNT(*), SUM({seconds} + 0e0), MAX({seconds})
+    COUNT(*), SUM({seconds} + 0e0), MAX({seconds}), {oldest}
 FROM {table} WHERE {connected}
 GROUP BY whose, doing, asked"""
+
+# The age of the oldest transaction of a group, where they are not asked for one by one.
+OLDEST = "MAX(IF({id} IN ({held}), ELT(INTERVAL({id}, {held}), {ages}) + 0e0, 0e0))"
 
 CLIENTS = """
 SELECT {client} AS whose, MAX({user}), MAX({database}), MAX({host}) FROM {table}
@@ -52,83 +57,33 @@ _SOME = 2**64 - 1  # no session has this id
 
 
 @dataclass(frozen=True)
-class Source:
-    """A table that has a row for each session; ``columns`` are what the statements call them by.
-
-    ``place`` is the host without the client's port.
-    """
-
-    table: str
-    columns: Mapping[str, str]
-    with_port: bool
-
-    def statement(self, text: str, **values: str) -> str:
-        """Return a statement for this table."""
-        columns = {**self.columns, "table": self.table}
-        return text.format(client=CLIENT.format(**columns), **columns, **values)
-
-
-def _process_list(table: str) -> Source:
-    # The client's port stands behind the last colon of its host, also for IPv6 addresses, which are not in brackets.
-    # Bytes are searched and compared in half the time that characters take.
-    columns = {
-        "id": "id",
-        "user": "user",
-        "database": "COALESCE(db, '')",
-        "host": "host",
-        "place": "LEFT({0}, LENGTH(host) - LOCATE(':', REVERSE({0})))".format("CONVERT(host USING BINARY)"),
-        "command": "CONVERT(command USING BINARY)",
-        "seconds": "COALESCE(time, 0)",
-        "connected": "TRUE",
-    }
-    return Source(table, columns, with_port=True)
-
-
-# Reading it takes no lock that new connections wait for. A thread without a connection may bear the name of whoever has
-# started it, as MariaDB's event scheduler does.
-THREADS = Source(
-    "performance_schema.threads",
-    {
-        "id": "processlist_id",
-        "user": "processlist_user",
-        "database": "COALESCE(processlist_db, '')",
-        "host": "COALESCE(processlist_host, '')",
-        "place": "COALESCE(processlist_host, '')",
-        "command": "processlist_command",
-        "seconds": "COALESCE(processlist_time, 0)",
-        "connected": "connection_type IS NOT NULL",
-    },
-    with_port=False,
-)
-# MySQL 5.7.39 and 8.0.22 brought this one; it needs no lock either, and the older one warns there that it will go.
-SCHEMA_LIST = _process_list("performance_schema.processlist")
-PROCESS_LIST = _process_list("information_schema.processlist")
-
-
-@dataclass(frozen=True)
 class Found:
     """Sessions that the server has added up; ``id`` is that of a session that was asked for, else nobody's.
 
-    ``is_client`` is False for the server's own and for those of its replicas, ``logged_in`` only for its own.
+    ``is_client`` is False for the server's own and for those of its replicas, ``connected`` only for its own.
+    ``oldest`` is the age of the oldest transaction that they hold, in seconds.
     """
 
     row: Row
     id: int
     is_client: bool
-    logged_in: bool
+    connected: bool
+    oldest: float
 
 
 @dataclass(frozen=True)
 class Question:
     """What is asked of the sessions: which are looked at one by one, and since when one is stale, in seconds.
 
-    ``transactions`` has the ids of those that hold a transaction, each with its age in seconds.
+    ``transactions`` has the ids of those that hold a transaction, each with its age in seconds. For ``uptime`` seconds
+    there has been a server to sleep at.
     """
 
     asked: AbstractSet[int]
     samplers: AbstractSet[int]
     transactions: Mapping[int, float]
     stale_after: float
+    uptime: float
 
     @cached_property
     def one_by_one(self) -> AbstractSet[int]:
@@ -144,38 +99,54 @@ class Question:
 
 def sessions(connection: Connection, source: Source, question: Question) -> list[Found]:
     """Read all sessions once."""
-    one_by_one = question.one_by_one
-    statement = source.statement(
-        GROUPED,
-        bounds=_listed(question.bounds),
-        doing=", ".join(f"'{command}'" for command in DOING),
-        asked=_listed(one_by_one),
-        held=_listed(question.transactions.keys() - one_by_one),
-        some=str(_SOME),
-    )
-    groups = [_Group(*row) for row in connection.exec_driver_sql(statement)]
-    clients = _clients(connection, source, {found.client for found in groups})
+    groups = _grouped(connection, source, question)
+    if any(group.doing >= 0 and group.longest > question.uptime for group in groups):
+        # Nobody sleeps longer than there is a server: a session may tell its own time (`SET timestamp`).
+        seconds = f"LEAST({source.columns['seconds']}, {question.uptime:.0f})"
+        source = replace(source, columns={**source.columns, "seconds": seconds})
+        groups = _grouped(connection, source, question)
+    clients = _clients(connection, source, {group.client for group in groups if group.client is not None})
     # A client whose last session has ended since then has no name any more.
-    return [_found(group, clients[group.client], question) for group in groups if group.client in clients]
+    named: dict[int | None, Client] = {None: NOBODY, **{number: clients[number] for number in clients}}
+    return [_found(group, named[group.client], question, source) for group in groups if group.client in named]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A row of GROUPED; ``client`` is the number of one."""
+    """A row of GROUPED; ``client`` is the number of one, None before a login."""
 
-    client: int
+    client: int | None
     doing: int
     asked: int
     count: int
     seconds: float
     longest: int
+    oldest: float
 
 
-def _found(group: _Group, client: Client, question: Question) -> Found:
+def _grouped(connection: Connection, source: Source, question: Question) -> list[_Group]:
+    one_by_one = question.one_by_one
+    held = sorted(question.transactions.keys() - one_by_one)
+    ages = ", ".join(f"{question.transactions[id_]:.0f}" for id_ in held)
+    statement = source.statement(
+        GROUPED,
+        bounds=_listed(question.bounds),
+        doing=", ".join(f"'{command}'" for command in DOING),
+        asked=_listed(one_by_one),
+        held=_listed(held),
+        some=str(_SOME),
+        oldest=OLDEST.format(**source.columns, held=_listed(held), ages=ages) if held else "0e0",
+    )
+    return [_Group(*row) for row in connection.exec_driver_sql(statement)]
+
+
+def _found(group: _Group, client: Client, question: Question, source: Source) -> Found:
     doing = "Sleep" if group.doing >= 0 else ("Query", *DOING)[-1 - group.doing]
     # A second more than the largest bound that they have slept longer than.
     reached = question.bounds[group.doing - 1] if group.doing > 0 else 0
-    logged_in = client[0] not in SERVER_USERS
+    anonymous, own = client[0] == NOBODY[0], client[0] in SERVER_USERS
+    # Where only connections are listed, these are some.
+    unconnected = own or (source.with_port and doing in UNCONNECTED and not anonymous)
     row = Row(
         client=client,
         state=_state(doing, in_transaction=group.asked in question.transactions or group.asked == _SOME),
@@ -187,7 +158,13 @@ def _found(group: _Group, client: Client, question: Question) -> Found:
         longest=max(float(group.longest), 0.0),
         stale=group.count if reached > question.stale_after else 0,
     )
-    return Found(row, group.asked, is_client=logged_in and doing not in NO_CLIENTS, logged_in=logged_in)
+    return Found(
+        row,
+        group.asked,
+        is_client=not (own or anonymous or doing in NO_CLIENTS),
+        connected=not unconnected,
+        oldest=max(group.oldest, question.transactions.get(group.asked, 0.0)),
+    )
 
 
 def _state(doing: str, *, in_transaction: bool) -> SessionState:

@@ -17,9 +17,10 @@ from exporter.buckets import SLEEP_BUCKETS
 from exporter.labels import SessionState
 from exporter.records import HeldTransaction, ServerSnapshot, Session
 from exporter.servers.family import PROGRAM_NAME, SampleError
+from exporter.servers.postgresql_ends import ended_sessions, prepare_ends
 from exporter.servers.postgresql_login import dial, reason
-from exporter.servers.postgresql_settings import Account, Settings, limit, settings, shortest
-from exporter.servers.rows import Row, group, sleepers
+from exporter.servers.postgresql_settings import Account, Settings, instance, limit, settings, shortest
+from exporter.servers.rows import Row, group, sleepers, unclaimed
 from exporter.servers.tls import libpq_options
 from exporter.servers.wire import Wire
 from exporter.tls import Tls
@@ -37,28 +38,29 @@ SESSIONS = """
 WITH seen AS MATERIALIZED (
     SELECT pid, usesysid, datid, state, state_change, xact_start,
         COALESCE(NULLIF(application_name, ''), host(client_addr), 'localhost') AS client,
+        client_addr, backend_start,
+        width_bucket(state_change, (
+            SELECT array_agg(now() - make_interval(secs => bound) ORDER BY bound DESC)
+            FROM unnest(CAST(:bounds AS float8[])) AS bound)) AS newer,
         pid = pg_backend_pid() OR application_name = :program_name AS ours, backend_start IS NULL AS hidden
     FROM pg_stat_get_activity(NULL)
     WHERE usesysid > 0 AND datid > 0 AND (backend_type = 'client backend' OR backend_start IS NULL)
 ), found AS (
-    SELECT CAST(NULL AS int) AS id, usesysid, datid, client, state, ours, hidden,
-        width_bucket(state_change, (
-            SELECT array_agg(now() - make_interval(secs => bound) ORDER BY bound DESC)
-            FROM unnest(CAST(:bounds AS float8[])) AS bound)) AS newer,
+    SELECT CAST(NULL AS int) AS id, usesysid, datid, client, client_addr, state, ours, hidden, newer,
         count(*) AS number, sum(date_part('epoch', now() - state_change)) AS seconds,
-        min(state_change) AS changed, min(xact_start) AS begun
-    FROM seen GROUP BY 2, 3, 4, 5, 6, 7, 8
+        min(state_change) AS changed, min(xact_start) AS begun, CAST(NULL AS timestamptz) AS started
+    FROM seen GROUP BY 2, 3, 4, 5, 6, 7, 8, 9
     UNION ALL
-    SELECT pid, usesysid, datid, client, state, ours, hidden, 0, 1, 0, state_change, NULL
+    SELECT pid, usesysid, datid, client, client_addr, state, ours, hidden, newer,
+        1, 0, state_change, NULL, backend_start
     FROM seen JOIN unnest(CAST(:ids AS int[])) AS wanted ON wanted = pid
 )
-SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client, state, ours, hidden, newer, number, seconds,
-    date_part('epoch', now() - changed) AS longest, date_part('epoch', now() - COALESCE(begun, changed)) AS transaction
+SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client,
+    COALESCE(host(client_addr), 'localhost') AS place, state, ours, hidden, newer,
+    number, seconds, date_part('epoch', now() - changed) AS longest,
+    date_part('epoch', now() - COALESCE(begun, changed)) AS transaction,
+    date_part('epoch', now() - started) AS age
 FROM found JOIN pg_database ON oid = datid"""
-
-# PostgreSQL 13 does not count how its sessions end.
-ABOUT = "SELECT quote_ident(current_user), to_regproc('pg_stat_get_db_sessions_abandoned') IS NOT NULL"
-ABORTED = "SELECT sum(sessions_abandoned + sessions_fatal + sessions_killed) FROM pg_stat_database"
 
 STATES: Mapping[str | None, SessionState] = {
     "active": "active",
@@ -81,6 +83,7 @@ class _Group:
     row: Row
     hidden: bool
     transaction: float
+    place: str
 
 
 def engine(url: URL, *, timeout: float, wire: Wire, tls: Tls | None = None) -> Engine:
@@ -123,8 +126,9 @@ def prepare(connection: Connection, *, timeout: float) -> None:
         "plan_cache_mode": "force_generic_plan",
     }
     limit(connection, limits)
-    account, counts_ends = connection.exec_driver_sql(ABOUT).one()
-    connection.info.update(account=account, counts_ends=counts_ends)
+    connection.info["account"] = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
+    connection.info["instance"] = instance(connection)
+    prepare_ends(connection)
 
 
 def sample(
@@ -136,12 +140,14 @@ def sample(
     bounds = sorted({*SLEEP_BUCKETS, stale_after})
     found = _found(connection, bounds, asked)
     groups = [_group(row, bounds, stale_after) for row in found if row.id is None]
-    sessions = {row.id: _session(row) for row in found if row.id is not None and not row.hidden}
+    claimed = [row for row in found if row.id is not None]
+    named = [_group(row, bounds, stale_after) for row in claimed if not row.ours and not row.hidden]
+    sessions = {row.id: _session(row) for row in claimed if not row.hidden}
     hidden = sum(one.row.count for one in groups if one.hidden and not one.row.ours)
     advice = _advice(groups, hidden, account=connection.info["account"])
     clients = [one for one in groups if not one.row.ours and not one.hidden]
     rows = [one.row for one in clients]
-    usual, overrides = _idle_timeouts(allowed, groups, sessions.values())
+    usual, overrides, unknown = _idle_timeouts(allowed, groups, sessions.values())
     return ServerSnapshot(
         dialect="postgresql",
         version=allowed.version,
@@ -154,12 +160,14 @@ def sample(
         connections_max=allowed.connections_max,
         idle_timeouts=usual,
         overrides=overrides,
-        asked=frozenset(asked) - {row.id for row in found if row.hidden},
+        asked=frozenset(asked) - {row.id for row in claimed if row.hidden},
         sessions=sessions,
         transactions=_transactions(clients),
-        aborted=_aborted(connection),
+        aborted=ended_sessions(connection),
         hidden=hidden,
-        advice=advice,
+        advice=advice or unknown,
+        unclaimed=unclaimed(((one.row, one.place) for one in clients), ((one.row, one.place) for one in named)),
+        instance=connection.info["instance"].now(clock()),
     )
 
 
@@ -181,12 +189,13 @@ def _group(row: Any, bounds: list[float], stale_after: float) -> _Group:
         longest=max(row.longest or 0.0, 0.0),
         stale=row.number if place > bounds.index(stale_after) else 0,
     )
-    return _Group(added_up, row.hidden, max(row.transaction or 0.0, 0.0))
+    return _Group(added_up, row.hidden, max(row.transaction or 0.0, 0.0), row.place)
 
 
 def _session(row: Any) -> Session:
     slept = None if row.longest is None else max(row.longest, 0.0)
-    return Session(STATES.get(row.state, "other"), slept, (row.who, row.whence))
+    age = None if row.age is None else max(row.age, 0.0)
+    return Session(STATES.get(row.state, "other"), slept, (row.who, row.whence), row.client, row.place, age)
 
 
 def _advice(groups: Iterable[_Group], hidden: int, *, account: str) -> str | None:
@@ -202,17 +211,18 @@ def _advice(groups: Iterable[_Group], hidden: int, *, account: str) -> str | Non
 
 def _idle_timeouts(
     allowed: Settings, groups: Iterable[_Group], sessions: Iterable[Session]
-) -> tuple[Mapping[str, float], Mapping[Account, Mapping[str, float]]]:
-    """Return the shortest that the pools' sessions get, and what accounts with others get.
+) -> tuple[Mapping[str, float], Mapping[Account, Mapping[str, float]], str | None]:
+    """Return the shortest that the pools' sessions get, what accounts with others get, and what to do to know more.
 
     While no pool has any session, those of all clients are taken, and without any what a new account would get.
     """
     seen = {found.row.client[:2] for found in groups if not found.row.ours}
     owned = {session.account for session in sessions if session.account is not None}
     by_account = {account: allowed.idle_timeouts(account) for account in seen | owned}
-    meant = [by_account[account] for account in owned or seen] or [allowed.idle_timeouts(("", ""))]
-    usual = shortest(meant)
-    return usual, {account: timeouts for account, timeouts in by_account.items() if timeouts != usual}
+    meant = owned or seen or {("", "")}
+    usual = shortest(allowed.idle_timeouts(account) for account in meant)
+    overrides = {account: timeouts for account, timeouts in by_account.items() if timeouts != usual}
+    return usual, overrides, allowed.unknown(meant)
 
 
 def _transactions(groups: Iterable[_Group]) -> tuple[HeldTransaction, ...]:
@@ -222,10 +232,3 @@ def _transactions(groups: Iterable[_Group]) -> tuple[HeldTransaction, ...]:
             account = found.row.client[:2]
             longest[account] = max(found.transaction, longest.get(account, 0.0))
     return tuple(HeldTransaction(*account, seconds) for account, seconds in sorted(longest.items()))
-
-
-def _aborted(connection: Connection) -> dict[str, int]:
-    """Return how many sessions have ended otherwise than by their clients' goodbye. Failed logins are not counted."""
-    if not connection.info["counts_ends"]:
-        return {}
-    return {"client": int(connection.exec_driver_sql(ABORTED).scalar_one())}

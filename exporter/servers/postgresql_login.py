@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import select
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +30,18 @@ REASONS: Mapping[str, SampleErrorReason] = {
     **dict.fromkeys(("08000", "08001", "08003", "08004", "08006", "08P01"), "connect"),
 }
 
+# Before the first question, SQLAlchemy's too. The first keeps out functions that others have made, which would run with
+# our rights. With the server's own of the others, a transaction may be refused (serializable, on a standby), or have to
+# wait until those of the applications end (deferrable).
+OURSELVES = b"""
+SET search_path = pg_catalog;
+SET default_transaction_isolation = 'read committed';
+SET default_transaction_deferrable = off"""
+
 # libpq keeps the code of a refused login to itself, so these words of the server have to do, in the order of looking.
 REFUSALS: tuple[tuple[str, SampleErrorReason], ...] = (
+    ("expected authentication request", "connect"),  # it is no PostgreSQL
+    ("invalid authentication request", "connect"),
     ("closed the connection", "connect"),
     ("too many", "connect"),
     ("connection slots", "connect"),
@@ -46,6 +59,18 @@ REFUSALS: tuple[tuple[str, SampleErrorReason], ...] = (
     ("not permitted to log in", "auth"),
     ("permission denied for database", "auth"),
 )
+
+NO_RIGHT_TO_THE_DATABASE = "42501"
+
+_PEEKED = 8192  # bytes; a refusal is a few hundred
+_HEAD = 5  # bytes
+_CODE = re.compile(rb"(?:[^C\0][^\0]*\0)*C([0-9A-Z]{5})\0")
+
+
+class _RefusedError(psycopg.OperationalError):
+    """A login that failed, with the server's code where that could be seen."""
+
+    login_code: str | None = None
 
 
 class _Lenient(Loader):
@@ -100,26 +125,52 @@ def _meaning(error: BaseException | None) -> SampleErrorReason:
     for words, meaning in REFUSALS:
         if words in said:
             return meaning
-    # A server that speaks another language: one that had a password from us and ends the login has refused it.
+    # A server that speaks another language, but the same codes.
+    code = getattr(error, "login_code", None)
+    if code is not None:
+        return "auth" if code == NO_RIGHT_TO_THE_DATABASE or REASONS.get(code) == "auth" else "connect"
+    # Under TLS they are hidden. One that had a password from us and ends the login has mostly refused it.
     return "auth" if getattr(getattr(error, "pgconn", None), "used_password", False) else "connect"
 
 
 def _login(options: Mapping[str, Any], wire: Wire, *, deadline: float) -> psycopg.Connection[Any]:
     """Connect to one address. The wire ends what ``deadline`` (of the monotonic clock) does not."""
     line = pq.PGconn.connect_start(make_conninfo("", **options).encode())
+    code: str | None = None
     while line.status != pq.ConnStatus.BAD and (awaited := _AWAITED.get(line.connect_poll())):
         # Another socket for a second try without TLS.
         wire.hold(line.socket)
         if not _ready(line.socket, awaited, deadline):
             finish_pgconn(line)
             raise psycopg.OperationalError(f"no answer from {options.get('hostaddr') or options.get('host')} in time")
-    if line.status != pq.ConnStatus.OK:
-        raise psycopg.OperationalError(pq.error_message(line, "utf-8"), pgconn=finish_pgconn(line))
+        code = _refusal(line.socket) or code
+    if line.status == pq.ConnStatus.OK and line.exec_(OURSELVES).status == pq.ExecStatus.COMMAND_OK:
+        return _made(line)
+    refused = _RefusedError(pq.error_message(line, "utf-8"), pgconn=finish_pgconn(line))
+    refused.login_code = code
+    raise refused
+
+
+def _made(line: pq.abc.PGconn) -> psycopg.Connection[Any]:
     line.nonblocking = 1
     made: psycopg.Connection[Any] = psycopg.Connection(line)
     for kind in ("name", "text"):
         made.adapters.register_loader(kind, _Lenient)
     return made
+
+
+def _refusal(fileno: int) -> str | None:
+    """Return the code of a refusal that libpq is about to read; None where there is none, and under TLS."""
+    try:
+        with socket.socket(fileno=os.dup(fileno)) as line:
+            said = line.recv(_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    # Each message is a letter, its length without the letter, and the rest.
+    while len(said) > _HEAD and said[:1] != b"E":
+        said = said[1 + max(int.from_bytes(said[1:_HEAD], "big"), _HEAD - 1) :]
+    found = _CODE.match(said[_HEAD:])
+    return None if found is None else found[1].decode()
 
 
 def _ready(fileno: int, awaited: int, deadline: float) -> bool:

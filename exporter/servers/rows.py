@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from exporter.buckets import SLEEP_BUCKETS
 from exporter.labels import SESSION_STATES, SessionState
-from exporter.records import Histogram, SessionGroup, Sleepers
+from exporter.records import Histogram, SessionGroup, Sleepers, Unclaimed
 
 Client = tuple[str, str, str]
 """User, database and client: what a group of sessions is known by."""
@@ -47,6 +47,21 @@ def sleepers(rows: Iterable[Row]) -> tuple[Sleepers, ...]:
         if row.state.startswith("sleeping"):
             asleep.setdefault(row.client[:2], []).append(row)
     return tuple(_slept(*owner, found) for owner, found in sorted(asleep.items()))
+
+
+def unclaimed(rows: Iterable[tuple[Row, str]], claimed: Iterable[tuple[Row, str]] = ()) -> tuple[Unclaimed, ...]:
+    """Add up the sleeping sessions of each client and place that are in ``rows`` and not ``claimed``."""
+    asleep: dict[tuple[Client, str], list[int]] = {}
+    for sign, some in ((1, rows), (-1, claimed)):
+        for row, place in some:
+            if row.state.startswith("sleeping"):
+                counts = asleep.setdefault((row.client, place), [0] * (len(SLEEP_BUCKETS) + 1))
+                counts[row.bucket] += sign * row.count
+    return tuple(
+        Unclaimed(*client, place, tuple(max(count, 0) for count in counts))
+        for (client, place), counts in sorted(asleep.items())
+        if any(counts)
+    )
 
 
 def _slept(user: str, database: str, rows: list[Row]) -> Sleepers:

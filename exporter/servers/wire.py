@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+
+_AT_ONCE = struct.pack("ii", 1, 0)  # linger for 0 seconds: closing sends a reset
+_IN_ORDER = struct.pack("ii", 0, 0)
 
 _SHORTEST = 0.001  # seconds; 0 would mean not to wait at all
 
@@ -30,6 +34,14 @@ class Wire:
         """Tell whether the last watch has cut this wire."""
         return self._cut
 
+    @property
+    def peer(self) -> str | None:
+        """Return the address at the other end; None on a Unix socket, and while nothing is held."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None and self._socket.family != socket.AF_UNIX:
+                return str(self._socket.getpeername()[0])
+        return None
+
     def hold(self, fileno: int) -> None:
         """Take a handle of our own on the socket ``fileno``; the driver may wrap its own in TLS."""
         with self._lock:
@@ -37,6 +49,12 @@ class Wire:
             self._socket = socket.socket(fileno=os.dup(fileno))
             if self._cut:
                 self._shut()
+
+    def end_by(self, *, reset: bool) -> None:
+        """Choose how the connection is to end from now on: by a reset, as if it had never been, or in good order."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE if reset else _IN_ORDER)
 
     @contextlib.contextmanager
     def watched(self, seconds: float) -> Iterator[None]:
