@@ -20,6 +20,9 @@ from exporter.unowned import has_ids, unowned
 _ASKS = 8
 """How many questions are remembered; of those before the last, an answer may be on its way or have failed."""
 
+CONFIRMED = 2.0
+"""Seconds for which sessions must have been nobody's: a server takes a while to end one that its pool has closed."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,10 +38,14 @@ class Joined:
 
 @dataclass
 class _Memory:
-    """What is known of one server, and when it was asked for which pools: True where all of their ids were known."""
+    """What is known of one server, and when it was asked for which pools: True where all of their ids were known.
+
+    ``loose`` is what samples said of sessions that nobody owns, with the moment when each ended.
+    """
 
     known: Known
     asks: deque[tuple[float, bool]]
+    loose: deque[tuple[float, tuple[Unowned, ...]]] = field(default_factory=deque)
 
 
 class Joint:
@@ -138,8 +145,26 @@ class Joint:
         asks = [complete for asked, complete in memory.asks if sample is not None and asked <= sample.began]
         if not asks or not asks[-1]:
             return ()
-        reports = found.of(server.name)
-        return unowned(server.name, reports=reports, others=_others(found, server), sample=sample, known=memory.known)
+        reports, others = found.of(server.name), _others(found, server)
+        now = unowned(server.name, reports=reports, others=others, sample=sample, known=memory.known)
+        if sample is None or not now:
+            return ()
+        if memory.loose and memory.loose[-1][0] == sample.ended:
+            now = _fewest(now, [memory.loose.pop()[1]])
+        memory.loose.append((sample.ended, now))
+        while len(memory.loose) > 2 and memory.loose[1][0] <= sample.ended - CONFIRMED:
+            memory.loose.popleft()
+        confirmed = memory.loose[0][0] <= sample.ended - CONFIRMED
+        return _fewest(now, [before for _, before in memory.loose]) if confirmed else ()
+
+
+def _fewest(now: Sequence[Unowned], before: Iterable[Sequence[Unowned]]) -> tuple[Unowned, ...]:
+    """Return the smallest count of each client; one that was not there at some time had 0."""
+    seen = [{(each.user, each.database, each.client): each.count for each in some} for some in before]
+    return tuple(
+        replace(each, count=min([each.count, *(some.get((each.user, each.database, each.client), 0) for some in seen)]))
+        for each in now
+    )
 
 
 def _once(said: Sequence[Holder]) -> tuple[Holder, ...]:
