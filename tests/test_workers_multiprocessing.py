@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -94,3 +95,29 @@ def test_a_fork_in_the_midst_of_a_checkout(shop: Shop) -> None:
         assert shop.counted() == 3
     shop.wait_until_all_counted()
     eventually(shop.nothing_is_left_open)
+
+
+RESTLESS = """
+import time
+from shop import use
+
+with open("times", "a", buffering=1) as times:
+    while True:
+        use()
+        times.write(f"{time.time()}\\n")
+"""
+
+
+def test_killed_in_the_midst_of_work(shop: Shop) -> None:
+    """Of one killed with -9 at any moment, what it last published counts, to the unit: nothing older is missing."""
+    shop.write("restless.py", RESTLESS)
+    (shop.folder / "times").touch()
+    with shop.running("restless", end=subprocess.Popen.kill):
+        eventually(lambda: shop.counted() > 100)
+    (letter,) = [json.loads(path.read_text()) for path in shop.box.glob("[0-9]*.json")]
+    eventually(lambda: not shop.processes())
+    done_by_then = sum(float(line) <= letter["taken"] for line in (shop.folder / "times").read_text().split())
+    (pool,) = letter["pools"]
+    assert shop.counted() == pool["checkouts"]
+    # Taken and not yet given back, or given back and not yet noted, as it was killed or looked at.
+    assert done_by_then <= shop.counted() <= shop.hits() + 1
