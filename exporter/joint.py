@@ -95,8 +95,8 @@ class Joint:
                 loose += self._unowned(server, view, found)
             said = [each for one in matches for each in one.holders]
             unmatched = [(None, found.nobodys), *((v.name, found.of(v.name)) for v in views if v.snapshot is None)]
-        for name, reports in unmatched:
-            said += [each if name is None else replace(each, server=name) for each in holders(reports)]
+        for name, some in unmatched:
+            said += [each if name is None else replace(each, server=name) for each in holders(some)]
         return Joined(tuple(matches), tuple(loose), _once(said), found.by_server)
 
     def _sorted(self, processes: Iterable[ProcessSnapshot], views: Iterable[ServerView]) -> Sorted:
