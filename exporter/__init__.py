@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import threading
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -131,9 +132,14 @@ def _watched(target: Any) -> Engine | Pool:
     return engine if proxied is None else _watched(proxied)
 
 
-@functools.cache
 def _watch() -> Watch:
-    """Make the one watch of this process, at the first use: importing this package starts nothing."""
+    """Return the one watch of this process, made at the first use: importing this package starts nothing."""
+    with _making:
+        return _made()
+
+
+@functools.cache
+def _made() -> Watch:
     watch = Watch()
     if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
         os.register_at_fork(
@@ -144,3 +150,15 @@ def _watch() -> Watch:
     atexit.register(watch.stop)
     watch.succeed()
     return watch
+
+
+def _renew() -> None:
+    global _making  # noqa: PLW0603  a fork has one of its own
+    _making = threading.RLock()
+
+
+_making = threading.RLock()
+"""Two threads that come first would make a watch each, and show every metric twice."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)  # another thread of the parent's may have had it

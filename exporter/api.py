@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from exporter.conclusions import Drift, Finding, Holder, Match, Overview, Recent
 from exporter.holders import holds, longest_first
-from exporter.labels import BETWEEN, PROCESS_STATES
+from exporter.labels import BETWEEN, PROCESS_STATES, SESSION_STATES, UseState
 from exporter.match import MATCHED_SESSIONS, USE_STATES
+from exporter.meanings import Meaning, meaning
 from exporter.processes import process_names, reporters
-from exporter.records import Drift, Finding, Holder, Match, Overview, PoolSnapshot
+from exporter.records import PoolSnapshot, ServerSnapshot, ServerView
+from exporter.verdicts import verdicts
+from exporter.version import VERSION
 
 MOST_HOLDERS = 1000
 """Connections in use that one document lists; how many more there are is said."""
@@ -27,7 +32,14 @@ _FINDING = ("server", "finding", "severity", "pool_says", "held_against", "why",
 def pools(seen: Overview) -> Document:
     """Return each pool: what it is and holds, who reports it, what its servers say, and what is wrong with it."""
     states = {each.pool: each.by_state for each in reporters(seen.processes, seen.pools)}
-    return {"now": seen.now, "pools": [_pool(pool, seen, states[pool.identity.name]) for pool in seen.pools]}
+    return {
+        "now": seen.now,
+        "version": VERSION,
+        "verdicts": [asdict(each) for each in verdicts(seen)],
+        "pools": [_pool(pool, seen, states[pool.identity.name]) for pool in seen.pools],
+        "servers": [_server(view, seen.now) for view in seen.servers],
+        "unowned": [asdict(each) for each in seen.unowned],
+    }
 
 
 def holders(
@@ -58,9 +70,40 @@ def _pool(pool: PoolSnapshot, seen: Overview, states: Mapping[str, int]) -> Docu
         "counts": {each: getattr(pool, each) for each in _COUNTS},
         "settings": _settings(pool),
         "processes": {state: states.get(state, 0) for state in PROCESS_STATES},
-        "matches": [_match(each) for each in seen.matches if each.pool == name],
+        "matches": [_match(each, seen) for each in seen.matches if each.pool == name],
         "findings": [_finding(each) for each in seen.findings if each.pool == name],
         "drift": _drift(each for each in seen.drifts if each.pool == name),
+        "recent": next((_recent(each) for each in seen.recent if each.pool == name), None),
+    }
+
+
+def _server(view: ServerView, now: float) -> Document:
+    sampled = view.sampled_at
+    return {
+        "name": view.name,
+        "up": view.up,
+        "reason": view.reason,
+        "message": view.message or None,
+        "sampled_at": sampled,
+        "sampled_seconds_ago": None if sampled is None else max(now - sampled, 0.0),
+        "interval_seconds": view.interval,
+        "sample": None if view.snapshot is None else _sample(view.snapshot),
+    }
+
+
+def _sample(sample: ServerSnapshot) -> Document:
+    counts = dict.fromkeys(SESSION_STATES, 0)
+    for group in sample.groups:
+        counts[group.state] += group.count
+    return {
+        "dialect": sample.dialect,
+        "version": sample.version,
+        "connections": sample.connections,
+        "connections_max": sample.connections_max,
+        "sessions": dict(counts),
+        "stale_sessions": sum(row.stale for row in sample.sleepers),
+        "sleep_longest_seconds": max((row.longest for row in sample.sleepers), default=None),
+        "idle_timeouts": dict(sample.idle_timeouts),
     }
 
 
@@ -105,7 +148,7 @@ def _settings(pool: PoolSnapshot) -> Document:
     }
 
 
-def _match(match: Match) -> Document:
+def _match(match: Match, seen: Overview) -> Document:
     pairs = {
         state: {session: match.pairs.get((state, session), 0) for session in MATCHED_SESSIONS} for state in USE_STATES
     }
@@ -116,6 +159,17 @@ def _match(match: Match) -> Document:
         "leak_suspects": match.leak_suspects if match.possible else None,
         "stale": match.stale if match.possible else None,
         "expiry_seconds": _number(match.expiry),
+        "cells": [_cell(pair, meaning(match, pair, seen)) for pair, count in match.pairs.items() if count],
+    }
+
+
+def _cell(pair: tuple[UseState, str], said: Meaning) -> Document:
+    return {
+        "pool_says": pair[0],
+        "server_says": pair[1],
+        "count": said.count,
+        "meaning": said.words,
+        "level": said.level,
     }
 
 
@@ -143,6 +197,10 @@ def _holder(holder: Holder, names: Mapping[str, str]) -> Document:
         "suspect": holder.suspect,
         "holds_transaction": holds(holder),
     }
+
+
+def _recent(recent: Recent) -> Document:
+    return {"seconds": recent.seconds, "timeouts": recent.timeouts, "stale_errors": recent.stale_errors}
 
 
 def _number(value: float | None) -> float | None:

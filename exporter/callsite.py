@@ -30,6 +30,9 @@ _CORE = (
     *(_folder(str(Path(str(module.__file__)).parent)) for module in (sqlalchemy, sys.modules[__package__])),
 )
 
+_DEMO = (_folder(str(Path(str(sys.modules[__package__].__file__)).parent / "demo")),)
+"""An application that we bring along: what it holds is its own doing, wherever it is installed."""
+
 CallSite = tuple[CodeType, int]
 """A function's code and the instruction that it was at. Holds no frame, hence none of the application's variables."""
 
@@ -113,6 +116,8 @@ def _source(frame: FrameType) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _is_library(filename: str) -> bool:
+    if _is_within(filename, _DEMO):
+        return False
     return _is_within(filename, _LIBRARIES + _CORE) or any(part in filename for part in _INSTALLED)
 
 

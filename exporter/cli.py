@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import functools
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from exporter import runner, servers, web
+from exporter import runner, servers, serving
+from exporter.commands import Commands
 from exporter.config import Config, ConfigError, load
+from exporter.demo.scenarios import SCENARIOS, Scenario
 from exporter.doctor import Diagnosis, Unseen, for_machines, for_people, look
 from exporter.extras import missing_library
+from exporter.stdout import writing
+from exporter.top.command import top
 from exporter.values import duration
 from exporter.version import VERSION
 
@@ -31,7 +38,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="pool-exporter", message="%(prog)s %(version)s")
 def cli() -> None:
     """Hold SQLAlchemy's connection pools against the database server's own sessions, for Prometheus.
@@ -64,7 +71,7 @@ def serve(file: Path) -> None:
     # through all of it each time, which takes as long as the scrape itself.
     gc.collect()
     gc.freeze()
-    sys.exit(web.serve(config))
+    sys.exit(serving.serve(config, file=file, again=functools.partial(load, file, offers=servers.offers())))
 
 
 @cli.command(
@@ -92,9 +99,11 @@ def check_config(file: Path) -> None:
     try:
         config = _load(file)
     except ConfigError as error:
-        _print_faults(file, error, to_stderr=False)
+        with writing():
+            _print_faults(file, error, to_stderr=False)
         sys.exit(BAD_NEWS)
-    click.echo(f"{click.format_filename(file)}: good; {_summary(config)}")
+    with writing():
+        click.echo(f"{click.format_filename(file)}: good; {_summary(config)}")
 
 
 @cli.command(epilog="Example: pool-exporter doctor --config config.yaml")
@@ -115,51 +124,103 @@ def doctor(file: Path, *, as_json: bool, wait: float) -> None:
     server is down, no process publishes, or the configuration is faulty. What could be seen is printed all the same.
     """
     try:
-        diagnosis = look(load(file), wait=wait)
+        diagnosis = look(load(file, offers=servers.offers()), wait=wait)
     except (OSError, ConfigError) as error:
-        faults = error.faults if isinstance(error, ConfigError) else (error.strerror,)
-        name = click.format_filename(file)
-        diagnosis = Diagnosis(unseen=[Unseen("configuration", name, str(fault)) for fault in faults])
-    click.echo(for_machines(diagnosis) if as_json else for_people(diagnosis))
+        faults = (
+            [(fault.file or file, str(fault)) for fault in error.faults]
+            if isinstance(error, ConfigError)
+            else ([(file, str(error.strerror))])
+        )
+        unseen = [Unseen("configuration", click.format_filename(name), fault) for name, fault in faults]
+        diagnosis = Diagnosis(unseen=unseen)
+    with writing():
+        click.echo(for_machines(diagnosis) if as_json else for_people(diagnosis))
     sys.exit(diagnosis.exit_code)
 
 
-@cli.command(epilog="Example: pool-exporter demo --for 30s")
+@cli.command(epilog="Example: pool-exporter demo --scenario leak --for 60s")
 @click.option(
     "--for",
     "seconds",
     callback=_seconds,
     metavar="DURATION",
-    help="End by itself after this long, for example 30s. Default: run until Ctrl-C.",
+    help="End by itself after this long, for example 30s. Default: run until Ctrl-C; a scenario takes about a minute.",
 )
-def demo(seconds: float | None) -> None:
+@click.option("--scenario", "name", metavar="NAME", help="Play one trouble alone, explain it, and cure it.")
+@click.option(
+    "--on",
+    type=click.Choice(["postgresql", "mariadb"]),
+    help="The database server of the scenario.  [default: postgresql]",
+)
+@click.option("--list", "listing", is_flag=True, help="List the scenarios, one a line.")
+def demo(seconds: float | None, name: str | None, on: str | None, *, listing: bool) -> None:
     """Show the whole thing at work on this machine: real servers, a small shop with traffic, and the sidecar.
 
-    Everything that it starts is gone afterwards.
+    With --scenario it is one trouble alone: how it comes about, what shows it, and what cures it. Everything that is
+    started is gone afterwards.
     """
-    sys.exit(_demo()(seconds))
+    if listing:
+        with writing():
+            click.echo("\n".join(f"{each.name:<20} {each.title}" for each in SCENARIOS.values()))
+        return
+    if name is None and on is not None:
+        raise click.UsageError("--on chooses the server of a scenario; name one with --scenario, see --list")
+    scenario = None if name is None else _scenario(name, on or "postgresql")
+    with _demo_extra():
+        sys.exit(_play(scenario, on or "postgresql", seconds))
 
 
-def _demo() -> Callable[[float | None], int]:
+cli.add_command(top)
+
+
+def _scenario(name: str, on: str) -> Scenario:
+    scenario = SCENARIOS.get(name)
+    if scenario is None:
+        near = difflib.get_close_matches(name, SCENARIOS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise click.BadParameter(f"there is no scenario {name!r}; {hint}--list shows all", param_hint="--scenario")
+    if on not in scenario.servers:
+        where = " or ".join(scenario.servers)
+        raise click.BadParameter(f"{name} cannot be played on {on}; write --on {where}", param_hint="--on")
+    return scenario
+
+
+def _play(scenario: Scenario | None, on: str, seconds: float | None) -> int:
+    # Inside: the demo's libraries are an extra of their own. The parts load the first where nobody could be told.
+    import fastapi  # noqa: F401, PLC0415
+
+    if scenario is None:
+        from exporter.demo.run import run  # noqa: PLC0415
+
+        return run(seconds)
+    from exporter.demo.lab.run import run as play  # noqa: PLC0415
+
+    return play(scenario, on, seconds)
+
+
+@contextlib.contextmanager
+def _demo_extra() -> Iterator[None]:
     try:
-        from exporter.demo.run import run  # noqa: PLC0415  the demo's libraries are an extra of their own
+        yield
     except ModuleNotFoundError as error:
         click.echo(missing_library(error, "demo"), err=True)
         sys.exit(CANNOT_RUN)
-    return run
 
 
 def _load(file: Path) -> Config:
     try:
         return load(file, offers=servers.offers())
     except OSError as error:
-        click.echo(f"pool-exporter: cannot read {click.format_filename(file)}: {error.strerror}", err=True)
+        click.echo(
+            f"pool-exporter: cannot read {click.format_filename(file)}: {error.strerror}; name a file that it may read",
+            err=True,
+        )
         sys.exit(CANNOT_RUN)
 
 
 def _print_faults(file: Path, error: ConfigError, *, to_stderr: bool) -> None:
     for fault in error.faults:
-        click.echo(f"{click.format_filename(file)}:{fault}", err=to_stderr)
+        click.echo(f"{click.format_filename(fault.file or file)}:{fault}", err=to_stderr)
 
 
 def _summary(config: Config) -> str:

@@ -106,7 +106,9 @@ class GuestCollector(TableCollector):
         if taken and not self._said:
             self._said = True
             _log.warning(
-                "the application has metrics of its own called %s; the pools' metrics of these names are left out",
+                "the application has metrics of its own called %s; the pools' metrics of these names are "
+                "left out; rename "
+                "the application's to have both",
                 ", ".join(sorted(taken)),
             )
         return taken
@@ -125,12 +127,13 @@ def _names(row: Metric[Any]) -> Iterator[str]:
 
 def _filled(table: Table[Any], row: Metric[Any], subjects: Sequence[Any]) -> Family:
     family = _family(table, row)
-    try:
-        for subject in subjects:
+    for subject in subjects:
+        before = len(family.samples)
+        try:
             _add(family, row, table.identify(subject), subject)
-    except Exception:
-        contain("collect")
-        return _family(table, row)
+        except Exception:  # the others' figures are right
+            contain("collect")
+            del family.samples[before:]
     return family
 
 

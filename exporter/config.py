@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from exporter import files
 from exporter.fields import Surroundings
 from exporter.shape import RootSection, ServerSection, check
 from exporter.tls import Tls
@@ -26,16 +27,21 @@ class ConfigError(Exception):
     """A configuration that cannot be used, with everything that is wrong with it in the order of the file."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column, fault.path)))
+        self.faults = tuple(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column, fault.path)))
         super().__init__("\n".join(map(str, self.faults)))
 
 
 @dataclass(frozen=True)
 class WebConfig:
-    """Where the page is served; port 0 stands for any free one."""
+    """Where the page is served; port 0 stands for any free one.
+
+    ``config_file`` is who may see it, over TLS or not; ``reload`` lets the configuration be read again over HTTP.
+    """
 
     host: str
     port: int
+    config_file: Path | None = None
+    reload: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,11 @@ def load(path: Path, *, offers: Offers = NO_OFFERS) -> Config:
         ConfigError: the file holds faults; all of them are listed.
         OSError: the file cannot be read.
     """
-    root, faults = check(parse(path.read_bytes()), Surroundings(os.environ, path.parent, offers))
+    try:
+        content = files.read(path)
+    except files.UnfitError as error:
+        raise ConfigError([Fault(1, "", str(error))]) from None
+    root, faults = check(parse(content), Surroundings(os.environ, path.parent, offers))
     if root is None:
         raise ConfigError(faults)
     return _config(root)
@@ -95,7 +105,7 @@ def load(path: Path, *, offers: Offers = NO_OFFERS) -> Config:
 
 def _config(root: RootSection) -> Config:
     return Config(
-        web=WebConfig(*root.web.listen),
+        web=WebConfig(*root.web.listen, config_file=root.web.config_file, reload=root.web.reload),
         processes=ProcessesConfig(
             root.processes.directory, users=root.processes.users, per_process=root.processes.per_process
         ),

@@ -67,14 +67,24 @@ def contain_ours(where: str, error: Exception) -> None:
     contain(where)
 
 
+def contain_unless_signalled(where: str, error: Exception) -> None:
+    """Contain an error that may be of any class, as a driver's is, but raise what a signal handler has raised."""
+    if _is_signalled(error):
+        raise error
+    contain(where)
+
+
 def _is_ours(error: Exception) -> bool:
     """Tell our own failures, which are Python's errors and SQLAlchemy's, from what others raise into our code."""
-    if type(error).__module__.partition(".")[0] not in _OURS:
-        return False
+    return type(error).__module__.partition(".")[0] in _OURS and not _is_signalled(error)
+
+
+def _is_signalled(error: Exception) -> bool:
+    """Tell whether a signal handler of the application's raised an error."""
     handlers, trace = set(_signal_handlers()), error.__traceback__
     while trace is not None and trace.tb_frame.f_code not in handlers:
         trace = trace.tb_next
-    return trace is None
+    return trace is not None
 
 
 def _signal_handlers() -> Iterator[CodeType]:

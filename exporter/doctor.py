@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from exporter.acquaintance import ENOUGH
+from exporter.conclusions import Finding, Overview, Trouble
 from exporter.config import Config
+from exporter.labels import REJECTED
 from exporter.owners import owners
-from exporter.records import Finding, Overview, PoolSnapshot, ServerView, Trouble
+from exporter.readable import printable
+from exporter.records import PoolSnapshot, ServerView
 from exporter.sidecar import Sidecar
 from exporter.troubles import troubles
 
@@ -54,10 +57,17 @@ class Diagnosis:
 
 
 def look(config: Config, *, wait: float) -> Diagnosis:
+    """Look once, and say what is wrong with what was seen."""
+    seen, reported = glance(config, wait=wait)
+    return _diagnosis(config, seen, unseen=_unseen_processes(config, reported=reported))
+
+
+def glance(config: Config, *, wait: float) -> tuple[Overview, bool]:
     """Sample every server, and hold it against what the processes report within ``wait`` seconds after that.
 
     A connection that the server does not know is stale only if its pool says afterwards that it still has it, and if
-    the ids of its pool mean anything there. Where one sample cannot tell, it takes a few.
+    the ids of its pool mean anything there. Where one sample cannot tell, it takes a few. Tells too whether any process
+    has reported.
     """
     # A sample is shown for some intervals, which matters to a clock; here it is to last for this look, however long.
     lasting = [replace(each, interval=each.interval + ENOUGH * (wait + 2 * each.timeout)) for each in config.servers]
@@ -75,7 +85,7 @@ def look(config: Config, *, wait: float) -> Diagnosis:
                 break
             sidecar.sample()
             _hear(sidecar, wait if reported else 0.0)
-        return _diagnosis(config, sidecar.overview(), unseen=_unseen_processes(config, reported=reported))
+        return sidecar.overview(), reported
     finally:
         sidecar.stop()
 
@@ -85,7 +95,7 @@ def for_people(diagnosis: Diagnosis) -> str:
     views = {view.name: view for view in diagnosis.servers}
     lines = [line for name in (*views, "") for line in _server(diagnosis, name, views.get(name))]
     lines += [f"could not look at {unseen}" for unseen in diagnosis.unseen]
-    return "\n".join(map(_printable, [*lines, _conclusion(diagnosis)]))
+    return "\n".join(map(printable, [*lines, _conclusion(diagnosis)]))
 
 
 def for_machines(diagnosis: Diagnosis) -> str:
@@ -164,7 +174,8 @@ def _unseen_processes(config: Config, *, reported: bool) -> Iterator[Unseen]:
     try:
         os.scandir(directory).close()
     except OSError as error:
-        yield Unseen("directory", str(directory), error.strerror or str(error))
+        why = f"{error.strerror or error}; make it, readable to this process and writable for the applications"
+        yield Unseen("directory", str(directory), why)
         return
     if not reported:
         why = "no process that lives publishes there; start the applications with POOL_EXPORTER_DIR set to it"
@@ -174,7 +185,7 @@ def _unseen_processes(config: Config, *, reported: bool) -> Iterator[Unseen]:
 def _rejected(seen: Overview, directory: Path | None) -> Iterator[Unseen]:
     for reason, count in seen.rejected.items():
         if count:  # of versions, of which one file may have had several meanwhile
-            yield Unseen("directory", str(directory), f"a file in it could not be read: {reason.replace('_', ' ')}")
+            yield Unseen("directory", str(directory), f"a file in it could not be read: {REJECTED[reason]}")
 
 
 def _unseen_servers(views: Sequence[ServerView]) -> Iterator[Unseen]:
@@ -224,8 +235,3 @@ def _conclusion(diagnosis: Diagnosis) -> str:
     wrong = " and ".join(f"{count} {thing}{'' if count == 1 else 's'}" for count, thing in counts if count)
     partly = "; not everything could be looked at" if diagnosis.unseen else ""
     return f"{wrong or 'nothing wrong was found'}{partly}"
-
-
-def _printable(line: str) -> str:
-    """Take away what would act on a terminal: names come from files that others write."""
-    return "".join(letter if letter.isprintable() else "?" for letter in line)

@@ -6,7 +6,8 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from exporter.records import Drift, Match, PooledConnection, PoolIdentity, ProcessReport, ServerView
+from exporter.conclusions import Drift, Match
+from exporter.records import PooledConnection, PoolIdentity, ProcessReport, ServerView
 
 SAMPLES = 3
 """In how many samples of a server in a row a difference must be seen."""

@@ -84,7 +84,7 @@ class Ear:
         if self.bell is not None:
             self.bell()
 
-    def took(self, record: Any, pool: Any) -> None:
+    def took(self, record: Any, pool: Any, proxy: Any) -> None:
         """Note that a connection was handed to the application; adopt one that was opened before we listened."""
         try:
             usage: Usage | None = record.pool_exporter_usage
@@ -94,7 +94,11 @@ class Ear:
             if record is None or not self.active:  # without a record: a listener at checkout has just detached it
                 return
             usage = self._meet(record, weakref.ref(pool), adopted=True)
-        usage.fairy = record.fairy_ref
+        fairy = record.fairy_ref
+        # The pool's connect() may have called itself, to retry: then it is noted.
+        if fairy is usage.fairy and fairy is not None and fairy() is proxy:
+            return
+        usage.fairy = fairy
         if self.call_sites:
             usage.site = taken_at() or self._other_site(sys._getframe(1))
         usage.holder = task_reference() if self.asynchronous else threading.get_ident()

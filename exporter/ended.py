@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from exporter.letters import MOST_BYTES, MOST_POOLS, IsAllowed, RejectedError, are_sound, read_carefully
+from exporter.letters import MOST_BYTES, MOST_POOLS, IsAllowed, RejectedError, read_carefully
 from exporter.merge import add_up, add_up_counts, counted
 from exporter.presence import write_file
 from exporter.publish import FORMAT
 from exporter.records import PoolSnapshot, ProcessSnapshot
+from exporter.sound import are_sound
 
 FILE_NAME = ".ended.json"
 

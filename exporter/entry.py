@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from exporter.contained import contain
+from exporter.contained import contain_unless_signalled
 from exporter.drivers import server_id
 from exporter.reasons import pool_of
 
@@ -16,6 +16,15 @@ from exporter.reasons import pool_of
 def forget(record: Any) -> None:
     """Take the usage from a connection's record, whose connection it is no more; nothing happens without one."""
     vars(record).pop("pool_exporter_usage", None)
+
+
+def idle_again(record: Any) -> None:
+    """Let the usage of a connection that goes back into its pool be idle, whatever interrupted us as we noted that."""
+    usage = vars(record).get("pool_exporter_usage")
+    if usage is not None and usage.out_since and record.dbapi_connection is not None:
+        usage.fairy = None
+        usage.idle_since = time.perf_counter()
+        usage.out_since = 0.0
 
 
 def opened_at(record: Any) -> float:
@@ -29,7 +38,7 @@ def server_id_of(record: Any, connection: Any, *, driver: str) -> int | None:
         if connection is None:
             return server_id(driver, record.driver_connection)
         return server_id(driver, pool_of(record)._dialect.get_driver_connection(connection))
-    except Exception:
+    except Exception as error:
         # A driver that changed under us costs the match of its connections, and nothing else.
-        contain("server_id")
+        contain_unless_signalled("server_id", error)
         return None

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from exporter.ended import Ended, EndedFile, encoded
 from exporter.letters import NAME, IsAllowed, RejectedError
-from exporter.presence import Presence, is_held, lock_path
+from exporter.presence import is_held, lock_path
 from exporter.records import ProcessSnapshot
+from exporter.sole import Sole
 
 _FOR_GOOD = 60.0  # seconds after which a file without an owner is rubbish: whoever makes one needs it within moments
 _UNREAD_FOR_GOOD = 3600.0  # seconds after which what nobody could read, and nobody writes any more, is rubbish too
@@ -67,7 +68,7 @@ class Estate:
         self._clock = clock
         self._reject = reject
         self._file = EndedFile(directory, is_allowed=is_allowed)
-        self._sole = Presence(directory, ".sidecar")
+        self._sole = Sole(directory)
         self._last = Ended()
         self._unwritten = False  # what `_last` holds is in no file: it was on a disk that is full
         self._misfits: frozenset[str] = frozenset()
@@ -95,6 +96,10 @@ class Estate:
         self._rejected = rejected
         self._say(trouble)
         return self._last
+
+    def claim(self) -> None:
+        """Be the one that settles from now on, or say that another one is; raises nothing."""
+        self._sole.claim()
 
     def release(self) -> None:
         """Let another sidecar settle."""

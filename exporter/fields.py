@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, cast
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from sqlalchemy.engine import URL
 
-from exporter import tls, values
+from exporter import tls, values, web_file
 from exporter.yaml_nodes import Refused, Tagged
 
 _PEM = "the path of a file in PEM form"
@@ -62,11 +63,6 @@ def read_list(value: Any) -> list[Any]:
     return value
 
 
-def not_yet(_value: Any) -> None:
-    """Refuse what is reserved."""
-    raise ValueError("TLS and basic auth are not built yet; remove the key, and put a proxy with TLS in front")
-
-
 def _url(value: Any, info: ValidationInfo) -> URL:
     return values.database_url(_text(value, values.DATABASE_URL), offers=_surroundings(info).offers)
 
@@ -80,8 +76,26 @@ def _password(value: Any, info: ValidationInfo) -> SecretStr:
 
 def _directory(value: Any, info: ValidationInfo) -> Path:
     path = _surroundings(info).folder.absolute() / _text(value, "a directory such as /run/pool-exporter")
-    if path.exists() and not path.is_dir():
+    try:
+        is_other = not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        is_other = False  # the applications may make it later
+    except OSError as error:
+        raise ValueError(
+            f"cannot look at {path}: {error.strerror}; write a directory that this process may read"
+        ) from None
+    if is_other:
         raise ValueError(f"{path} is not a directory; write the POOL_EXPORTER_DIR of the instrumented processes")
+    return path
+
+
+def _web_file(value: Any, info: ValidationInfo) -> Path:
+    """Read the path of a web configuration, which must be good as well."""
+    path = _surroundings(info).folder.absolute() / _text(value, "the path of a web configuration such as web.yml")
+    try:
+        web_file.read(path)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; make the file readable to this process") from None
     return path
 
 
@@ -135,6 +149,7 @@ Password = Annotated[SecretStr | None, BeforeValidator(_password)]
 Directory = Annotated[Path | None, BeforeValidator(_directory)]
 Users = Annotated[frozenset[int] | None, BeforeValidator(_users)]
 Switch = Annotated[bool, read(values.switch, "true or false")]
+WebFile = Annotated[Path | None, BeforeValidator(_web_file)]
 PemFile = Annotated[Path | None, BeforeValidator(_pem_file)]
 Certificates = Annotated[Path | None, BeforeValidator(_certificates)]
 Duration = Annotated[float, read(values.duration, values.DURATION)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.records import Holder
+from exporter.conclusions import Holder
 
 
 def longest_first(holders: Iterable[Holder]) -> list[Holder]:

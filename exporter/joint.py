@@ -9,16 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.acquaintance import Known, follow, learn
+from exporter.conclusions import Holder, Match, Report, Unowned
 from exporter.config import ServerConfig
 from exporter.match import holders, match
 from exporter.names import Names
 from exporter.owners import Map, Sorted, hosts, same_family, sorted_out
-from exporter.records import Holder, Instance, Match, ProcessSnapshot, Report, ServerView, Unowned
+from exporter.records import Instance, ProcessSnapshot, ServerView
 from exporter.sightings import Sighting, sightings
 from exporter.unowned import has_ids, unowned
 
 _ASKS = 8
 """How many questions are remembered; of those before the last, an answer may be on its way or have failed."""
+
+_LOOSE = 100
+"""How many samples' unowned sessions are remembered, should clocks jump; a few are enough."""
 
 CONFIRMED = 2.0
 """Seconds for which sessions must have been nobody's: a server takes a while to end one that its pool has closed."""
@@ -45,22 +49,45 @@ class _Memory:
 
     known: Known
     asks: deque[tuple[float, bool]]
-    loose: deque[tuple[float, tuple[Unowned, ...]]] = field(default_factory=deque)
+    loose: deque[tuple[float, tuple[Unowned, ...]]] = field(default_factory=lambda: deque(maxlen=_LOOSE))
 
 
 class Joint:
     """Joins what processes report with what servers were sampled to say. Every call may come from any thread.
 
-    It asks nobody and waits for nobody. ``leak_after`` is in seconds.
+    It asks nobody and waits for nobody. ``leak_after`` is in seconds. What ``before`` knows of servers that are the
+    same, it shares.
     """
 
-    def __init__(self, servers: Sequence[ServerConfig], *, leak_after: float, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        servers: Sequence[ServerConfig],
+        *,
+        leak_after: float,
+        names: Names | None = None,
+        before: Joint | None = None,
+    ) -> None:
         self._servers = servers
         self._leak_after = leak_after
         self._names = Names(hosts(servers)) if names is None else names
         self._lock = threading.Lock()
         self._instances: dict[str, Instance] = {}
         self._memories = {server.name: _Memory(Known(), deque(maxlen=_ASKS)) for server in servers}
+        if before is not None:
+            self._inherit(before)
+
+    def _inherit(self, before: Joint) -> None:
+        self._lock = before._lock
+        if hosts(self._servers) == hosts(before._servers):
+            self._names = before._names
+        same = {server.name for server in self._servers if server in before._servers}
+        with self._lock:
+            self._instances.update((name, each) for name, each in before._instances.items() if name in same)
+            self._memories.update((name, each) for name, each in before._memories.items() if name in same)
+
+    def shares_names(self, other: Joint) -> bool:
+        """Tell whether both look up names together, so that stopping one stops the other."""
+        return self._names is other._names
 
     def start(self) -> None:
         """Begin to look up the hosts' names."""
@@ -112,7 +139,7 @@ class Joint:
         before = memory.known = follow(memory.known, view.snapshot)
         samples = [] if view.snapshot is None else [view.snapshot, *view.earlier]
         of_this = [sample for sample in samples if _identity(sample.instance) == before.identity]
-        seen = sightings(reports, of_this, since=before.since, users=before.users)
+        seen = sightings(reports, of_this, since=before.since, users=before.users, started=before.start)
         memory.known = learn(before, seen, reports)
         self._say(view.name, before, memory.known)
         return seen
@@ -122,7 +149,7 @@ class Joint:
             if before.of(identity).possible and not pool.possible:
                 _log.warning(
                     "pool %s: the ids of its connections are not those of sessions on server %s, as behind a proxy "
-                    "that pools by itself; they cannot be matched",
+                    "that pools by itself; they cannot be matched, see docs/match.md",
                     identity.name,
                     server,
                 )
@@ -150,6 +177,8 @@ class Joint:
         now = unowned(server.name, reports=reports, others=others, sample=sample, known=memory.known)
         if sample is None or not now:
             return ()
+        if memory.loose and memory.loose[-1][0] > sample.ended == memory.known.ends[0]:
+            memory.loose.clear()  # a clock was set back
         if memory.loose and memory.loose[-1][0] == sample.ended:
             now = _fewest(now, [memory.loose.pop()[1]])
         memory.loose.append((sample.ended, now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 UseState = Literal["idle", "used"]
@@ -22,6 +23,23 @@ FindingName = Literal[
 Severity = Literal["warning", "info"]
 Between = Literal["events_pool", "pool_server"]
 TroubleName = Literal["stale_connections", "ended_in_use", "stale_errors", "overdue_checkouts", "timeouts"]
+VerdictName = Literal[
+    "server_down",
+    "leak",
+    "stale",
+    "ended_in_use",
+    "slow_database",
+    "too_small",
+    "server_full",
+    "came_back_open",
+    "idle_in_transaction",
+    "held_long",
+    "unowned",
+    "settings",
+    "unseen",
+    "healthy",
+]
+Level = Literal["bad", "warning", "info", "good"]
 
 CLOSE_REASONS = (
     "recycle",
@@ -68,11 +86,30 @@ PROCESS_STATES: tuple[ProcessState, ...] = ("live", "silent")
 REJECT_REASONS = ("unreadable", "not_regular", "foreign", "too_big", "malformed", "unknown_format")
 """Why a file in the letterbox is not read; the values of the label ``reason``."""
 
+REJECTED: Mapping[str, str] = {
+    "unreadable": "unreadable; make it readable to this process",
+    "not_regular": "no regular file; remove it, for a process writes none of its kind",
+    "foreign": "another user's; name its user in processes.users if it is yours",
+    "too_big": "too big; give the engines of one kind one name=, or remove it if no process of yours wrote it",
+    "malformed": "malformed; remove it if no process of yours wrote it, else report it",
+    "unknown_format": "of an unknown format; use one version of the exporter in sidecar and applications",
+}
+"""What a file that is not read is, and what to do about it."""
+
 FINDINGS: tuple[FindingName, ...] = get_args(FindingName)
 """What can be wrong with how a pool is configured; the values of the label ``finding``, what will fail first."""
 
 TROUBLES: tuple[TroubleName, ...] = get_args(TroubleName)
 """What can be wrong with a pool at the moment, the worst first."""
 
+FOLDED = ("client", "account", "pool", "process", "site", "long")
+"""What there may be too much of for a page; the values of the label ``kind``, the last for texts that are cut."""
+
 BETWEEN: tuple[Between, ...] = get_args(Between)
 """Which two views of a pool the self-check holds against each other; the values of the label ``between``."""
+
+VERDICTS: tuple[VerdictName, ...] = get_args(VerdictName)
+"""What the status page and `top` may conclude; of one level, what is named first is shown first."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""How bad a verdict is, the worst first: somebody suffers; somebody will; good to know; nothing is wrong."""

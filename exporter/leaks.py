@@ -15,33 +15,45 @@ from exporter.who import UNKNOWN, named, thread_names
 
 _log = logging.getLogger("exporter.leaks")
 _HOLDERS = 20
-_SITES = 20  # of a pool, shown apart
 _SILENCE = 60.0
 
 
 class TimeoutLog:
-    """Says who holds a pool's connections when somebody waited for one in vain: at most once a minute a pool."""
+    """Notes who holds a pool's connections when somebody waited for one in vain: at most once a minute a pool."""
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self.name = name
         self._clock = clock
         self._next = float("-inf")
-        self._saying = threading.Lock()
+        self._noting = threading.Lock()
+        self._notes: deque[tuple[float, str]] = deque(maxlen=100)
 
-    def say(self, usages: Iterable[Usage], waited: float) -> None:
-        """Write one line, unless one was written lately or is being written. Waits for nobody."""
+    def note(self, usages: Iterable[Usage], waited: float) -> None:
+        """Keep one line to be said, unless one was noted lately or is being noted. Waits for nobody.
+
+        Called by the thread that has waited in vain: who holds the connections is known only then.
+        """
         now = self._clock()
-        if now < self._next or not self._saying.acquire(blocking=False):
+        if now < self._next or not self._noting.acquire(blocking=False):
             return
         try:
             self._next = now + _SILENCE
+            self._notes.append((waited, holders(usages, now)))
+        finally:
+            self._noting.release()
+
+    def speak(self) -> None:
+        """Log what was noted. To be called by whoever reads the pool, without any lock held, as ``Leaks.speak``."""
+        while self._notes:
+            try:
+                waited, out = self._notes.popleft()
+            except IndexError:  # another thread was faster
+                return
             _log.warning(
                 "pool %s: a wait of %.1f s for a connection ended in a timeout; %s. Whoever holds them for long keeps "
                 "the others waiting; this is said at most once a minute",
-                self.name, waited, holders(usages, now) or "no connection is known to be out",
+                self.name, waited, out or "no connection is known to be out",
             )  # fmt: skip
-        finally:
-            self._saying.release()
 
 
 class Leaks:
@@ -123,10 +135,3 @@ def holders(usages: Iterable[Usage], now: float) -> str:
     words = [f"{place(usage.site)} by {named(usage.holder, threads)} for {age:.1f} s" for age, usage in outs[:_HOLDERS]]
     rest = len(outs) - len(words)
     return f"{len(outs)} out: {'; '.join(words)}{f'; and {rest} more' if rest else ''}" if outs else ""
-
-
-def bounded(sites: Counter[str]) -> dict[str, int]:
-    """Return the sites with the most apart, and the rest summed as ``other``: code invents sites."""
-    shown = dict(sites.most_common(_SITES))
-    rest = sum(sites.values()) - sum(shown.values())
-    return {**shown, "other": rest} if rest else shown

@@ -7,14 +7,15 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.ended import Ended
 from exporter.estate import Dead, Estate
-from exporter.labels import REJECT_REASONS
+from exporter.folding import OTHER, Roster, cut
+from exporter.labels import REJECT_REASONS, REJECTED
 from exporter.letters import RejectedError, open_letter
 from exporter.lives import Life, Lives
 from exporter.merge import add_up, add_up_counts, counted
@@ -33,6 +34,9 @@ _UNREAD = ("malformed", "too_big")
 _LISTINGS = 5
 """Each may miss a file, and hardly ever the same again."""
 
+MOST_NAMES = 2000
+"""Of how many pools the page tells apart: all that have ended and are kept, and as many that live."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,13 +45,14 @@ class Mail:
     """What was found: the processes that live, and what those that ended had counted.
 
     ``rejected`` is how many files were rejected since the start, by reason; ``contained`` the errors of ours that all
-    processes together contained.
+    processes together contained; ``folded`` how many pools are added up as ``other``, and how many names were cut.
     """
 
     reports: tuple[ProcessReport, ...] = ()
     ended: tuple[PoolSnapshot, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(REJECT_REASONS, 0))
     contained: Mapping[str, int] = field(default_factory=dict)
+    folded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def snapshots(self) -> tuple[ProcessSnapshot, ...]:
@@ -90,6 +95,8 @@ class Letterbox:
         self._lives = Lives(directory, clock=clock, monotonic=monotonic)
         self._rejected = Counter(dict.fromkeys(REJECT_REASONS, 0))
         self._estate = Estate(directory, clock=clock, is_allowed=self._is_allowed, reject=self._count)
+        self._roster = Roster(MOST_NAMES)
+        self._crowded = False
         self._trouble = ""
 
     def read(self) -> Mail:
@@ -105,12 +112,39 @@ class Letterbox:
             lives = self._lives.judge(snapshots)
             dead = self._dead(snapshots, lives)
             ended = self._estate.settle(dead, entries.keys()) if entries else Ended()
-            return _mail(snapshots, lives, ended, dict(self._rejected))
+            return self._folded(_mail(snapshots, lives, ended, dict(self._rejected)))
+
+    def claim(self) -> None:
+        """Be the one sidecar that tidies up, or say that another one is; raises nothing."""
+        with self._lock:
+            self._estate.claim()
 
     def close(self) -> None:
         """Let another sidecar tidy up."""
         with self._lock:
             self._estate.release()
+
+    def _folded(self, mail: Mail) -> Mail:
+        """Add up as one pool those that are too many for a page."""
+        found = [pool for report in mail.reports for pool in report.snapshot.pools]
+        names = {pool.identity.name for pool in (*found, *mail.ended)}
+        others = self._roster.others(names)
+        if others and not self._crowded:
+            _log.warning(
+                "processes.directory has more than %d pools; the newest are added up as '%s' from now on; give the "
+                "engines of one kind one name=",
+                MOST_NAMES,
+                OTHER,
+            )
+        self._crowded = self._crowded or bool(others)
+        folded = {"pool": len(others), "long": cut(names)}
+        if not others:
+            return replace(mail, folded=folded)
+        reports = tuple(
+            replace(report, snapshot=replace(report.snapshot, pools=_renamed(report.snapshot.pools, others)))
+            for report in mail.reports
+        )
+        return replace(mail, reports=reports, ended=add_up(_renamed(mail.ended, others)), folded=folded)
 
     def _dead(self, snapshots: Mapping[str, ProcessSnapshot], lives: Mapping[str, Life]) -> Dead:
         """Return what may be settled: of what cannot be read now, the last word is not known."""
@@ -186,8 +220,7 @@ class Letterbox:
     def _reject(self, entry: os.DirEntry[str], reason: str, *, said: bool) -> None:
         self._count(reason)
         if not said:
-            hint = "; name its user in processes.users if it is yours" if reason == "foreign" else ""
-            _log.warning("ignoring %r in processes.directory: %s%s", entry.name, reason.replace("_", " "), hint)
+            _log.warning("ignoring %r in processes.directory: %s", entry.name, REJECTED[reason])
 
     def _count(self, reason: str) -> None:
         self._rejected[reason] += 1
@@ -196,6 +229,13 @@ class Letterbox:
 def _is_ripe(snapshot: ProcessSnapshot, life: Life) -> bool:
     wait = _RIPE_SECONDS if life.sure else _RIPE_SECONDS_UNSURE
     return life.state == "dead" and (snapshot.ended or life.dead_for >= wait)
+
+
+def _renamed(pools: Iterable[PoolSnapshot], others: AbstractSet[str]) -> tuple[PoolSnapshot, ...]:
+    return tuple(
+        replace(pool, identity=replace(pool.identity, name=OTHER)) if pool.identity.name in others else pool
+        for pool in pools
+    )
 
 
 def _mail(

@@ -7,15 +7,17 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from exporter.buckets import HISTOGRAMS
+from exporter.folding import LONGEST, short
 from exporter.publish import FORMAT
-from exporter.records import Histogram, PoolIdentity, PoolSnapshot, ProcessSnapshot
+from exporter.records import PoolIdentity, PoolSnapshot, ProcessSnapshot
+from exporter.sound import MAPPINGS, MOST, MOST_LABELS, are_sound
 
 MOST_BYTES = 8 * 1024 * 1024
 """A connection takes some 90 bytes, so this is 90 000 of them in one process."""
@@ -25,10 +27,6 @@ MOST_POOLS = 1000
 NAME = r"[0-9]+\.[0-9a-f]{16}"
 """What a process is published under."""
 
-_MOST = 2**63
-"""No count reaches it, and larger integers do not fit into the float that the page shows."""
-
-_MOST_LABELS = 100
 _LONGEST_TEXT = 1000
 """More than any application has, and little enough that one file cannot hold up the page for all."""
 
@@ -53,12 +51,8 @@ class _Letter(ProcessSnapshot):
 
 _HEADER = TypeAdapter(_Header)
 _CONTENT = TypeAdapter(_Letter)
-_APART = {"identity", "connections", "connections_max", *HISTOGRAMS}
-_MAPPED = {field.name for field in dataclasses.fields(PoolSnapshot) if field.default_factory is dict}
-_TEXTS = attrgetter(*(field.name for field in dataclasses.fields(PoolIdentity) if field.name != "port"))
-_MAPPINGS = attrgetter(*_MAPPED)
-_HISTOGRAMS = attrgetter(*HISTOGRAMS)
-_NUMBERS = attrgetter(*({field.name for field in dataclasses.fields(PoolSnapshot)} - _APART - _MAPPED))
+_NAMES = tuple(field.name for field in dataclasses.fields(PoolIdentity) if field.name != "port")
+_TEXTS = attrgetter(*_NAMES)
 _FIELDS = tuple(field.name for field in dataclasses.fields(ProcessSnapshot))
 
 
@@ -85,17 +79,16 @@ def read_carefully(path: str, status: os.stat_result, *, is_allowed: IsAllowed) 
     if status.st_size > MOST_BYTES:
         raise RejectedError("too_big")
     with open(path, "rb", opener=_carefully) as file:
-        if not is_allowed(os.fstat(file.fileno()).st_uid):  # another file by now
+        opened = os.fstat(file.fileno())
+        if not is_allowed(opened.st_uid):  # another file by now
             raise RejectedError("foreign")
-        content = file.read(MOST_BYTES + 1)
+        # No more than there is: room for the most, made and given back for each file, takes longer than reading it.
+        content = file.read(min(opened.st_size, MOST_BYTES) + 1)
+        if len(content) > opened.st_size:  # somebody is writing on
+            content += file.read(MOST_BYTES)
     if len(content) > MOST_BYTES:
         raise RejectedError("too_big")
     return content
-
-
-def are_sound(pools: Iterable[PoolSnapshot]) -> bool:
-    """Tell whether every number can be added up and shown: no NaN, nothing endless but a limit, nothing below 0."""
-    return all(map(_is_sound, pools))
 
 
 def _carefully(path: str, flags: int) -> int:
@@ -116,9 +109,19 @@ def _understood(content: bytes) -> ProcessSnapshot:
         raise RejectedError("unknown_format" if letter.format else "malformed")
     if not math.isfinite(letter.taken) or not are_sound(letter.pools) or not _are_counts(letter.contained):
         raise RejectedError("malformed")
-    if len(letter.pools) > MOST_POOLS or not all(len(text) <= _LONGEST_TEXT for text in _texts(letter)):
+    if len(letter.pools) > MOST_POOLS or max(map(len, _texts(letter))) > _LONGEST_TEXT:
         raise RejectedError("too_big")
-    return ProcessSnapshot(**{name: getattr(letter, name) for name in _FIELDS})
+    snapshot = ProcessSnapshot(**{name: getattr(letter, name) for name in _FIELDS})
+    return dataclasses.replace(snapshot, host=short(letter.host), pools=tuple(map(_shortened, letter.pools)))
+
+
+def _shortened(pool: PoolSnapshot) -> PoolSnapshot:
+    """Cut what the page shows of a pool's names; nearly all are short."""
+    texts = _TEXTS(pool.identity)
+    if all(len(text) <= LONGEST for text in texts):
+        return pool
+    names: dict[str, Any] = {name: short(text) for name, text in zip(_NAMES, texts, strict=True)}
+    return dataclasses.replace(pool, identity=dataclasses.replace(pool.identity, **names))
 
 
 def _fault(content: bytes) -> str:
@@ -131,43 +134,15 @@ def _fault(content: bytes) -> str:
 
 
 def _are_counts(counts: Mapping[str, int]) -> bool:
-    return len(counts) <= _MOST_LABELS and all(0 <= count < _MOST for count in counts.values())
+    return len(counts) <= MOST_LABELS and all(0 <= count < MOST for count in counts.values())
 
 
-def _texts(snapshot: ProcessSnapshot) -> Iterator[str]:
-    yield from (snapshot.id, snapshot.host, *snapshot.contained)
+def _texts(snapshot: ProcessSnapshot) -> list[str]:
+    texts = [snapshot.id, snapshot.host, *snapshot.contained]
     for pool in snapshot.pools:
-        yield from _TEXTS(pool.identity)
-        for mapping in _MAPPINGS(pool):
-            yield from mapping
-
-
-def _is_sound(pool: PoolSnapshot) -> bool:
-    most = pool.connections_max
-    return (
-        all(_fits(getattr(pool, name), bounds) for name, bounds in HISTOGRAMS.items())
-        and all(map(_are_amounts, _numbers(pool)))
-        and all(len(mapping) <= _MOST_LABELS for mapping in _MAPPINGS(pool))
-        and (most is None or most >= 0)
-    )
-
-
-def _fits(histogram: Histogram | None, bounds: tuple[float, ...]) -> bool:
-    return histogram is None or len(histogram.counts) == len(bounds) + 1
-
-
-def _are_amounts(numbers: Collection[float]) -> bool:
-    # A sum tells of a NaN wherever it stands; a comparison with one does not.
-    return not numbers or (min(numbers) >= 0 and max(numbers) < _MOST and math.isfinite(sum(numbers)))
-
-
-def _numbers(pool: PoolSnapshot) -> Iterator[Collection[float]]:
-    """Go through all numbers, as lists: there may be thousands, at every scrape."""
-    histograms = [each for each in _HISTOGRAMS(pool) if each is not None]
-    yield [number for number in _NUMBERS(pool) if number is not None] + [each.sum for each in histograms]
-    yield from (each.counts for each in histograms)
-    yield from (mapping.values() for mapping in _MAPPINGS(pool))
-    yield [each.seconds for each in pool.connections]
-    yield [each.age for each in pool.connections]
-    # An id is no count: those that a pooler makes up may be below 0.
-    yield [abs(each.server_id) for each in pool.connections if each.server_id is not None]
+        texts += _TEXTS(pool.identity)
+        for mapping in MAPPINGS(pool):
+            texts += mapping
+        for connection in pool.connections:
+            texts += (connection.site or "", connection.holder or "")
+    return texts

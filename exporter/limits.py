@@ -5,11 +5,14 @@ There is no public way to ask for most of it; what is not there is left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.pool.base import ResetStyle
+
+from exporter.contained import contain
 
 
 class Pools(list[Pool]):
@@ -24,7 +27,11 @@ def limits(pools: Iterable[Pool], *, opened: int) -> dict[str, Any]:
     queues = [pool for pool in pools if isinstance(pool, QueuePool)]
     if not queues:
         return {}
-    size, most = sum(pool.size() for pool in queues), [_most(pool) for pool in queues]
+    try:
+        size, most = sum(max(_whole(_size(pool)), 0) for pool in queues), [_most(pool) for pool in queues]
+    except Exception:  # a pool class of the application's; it costs its own page these numbers, and others nothing
+        contain("collect")
+        return {}
     return {
         "size": size,
         "overflow": max(opened - size, 0) if size else 0,
@@ -32,20 +39,39 @@ def limits(pools: Iterable[Pool], *, opened: int) -> dict[str, Any]:
     }
 
 
+def _size(pool: QueuePool) -> float:
+    """Return the size of a pool; a class of the application's may have it as an attribute."""
+    size: Any = pool.size
+    found: float = size() if callable(size) else size
+    return found
+
+
+def _whole(count: float) -> int:
+    """Return a count as a whole number; one that is without limit, or no number, is 0."""
+    return int(count) if math.isfinite(count) else 0
+
+
 def _most(pool: QueuePool) -> float | None:
     overflow = getattr(pool, "_max_overflow", None)
-    return None if overflow is None else float("inf") if overflow == -1 else pool.size() + overflow
+    if overflow is None:
+        return None
+    most = float("inf") if overflow == -1 else max(_size(pool) + overflow, 0)
+    return None if math.isnan(most) else most
 
 
 def settings(pool: Pool | None) -> dict[str, Any]:
-    """Read how the pool is configured, durations in seconds."""
-    recycle, timeout, ping = (getattr(pool, name, None) for name in ("_recycle", "_timeout", "_pre_ping"))
+    """Read how the pool is configured, durations in seconds; one that never ends is None."""
+    ping = getattr(pool, "_pre_ping", None)
     return {
-        "recycle_seconds": float(recycle) if isinstance(recycle, int | float) and recycle > -1 else None,
-        "timeout_seconds": float(timeout) if isinstance(timeout, int | float) else None,
+        "recycle_seconds": _seconds(getattr(pool, "_recycle", None)),
+        "timeout_seconds": _seconds(getattr(pool, "_timeout", None)),
         "pre_ping": bool(ping) if ping is not None else None,
         "reset_on_return": _resets(pool),
     }
+
+
+def _seconds(setting: object) -> float | None:
+    return float(setting) if isinstance(setting, int | float) and 0 <= setting < float("inf") else None
 
 
 def _resets(pool: Pool | None) -> bool | None:
@@ -62,7 +88,7 @@ def _resets(pool: Pool | None) -> bool | None:
 
 def open_slots(pool: Pool | None) -> int:
     """Count the connections that a pool with a queue has open; 0 for the classes that do not count theirs."""
-    return idle_in(pool) + checked_out(pool) if isinstance(pool, QueuePool) else 0
+    return max(idle_in(pool) + checked_out(pool), 0) if isinstance(pool, QueuePool) else 0
 
 
 def idle_in(pool: QueuePool) -> int:
@@ -75,7 +101,8 @@ def idle_in(pool: QueuePool) -> int:
 
 def checked_out(pool: QueuePool) -> int:
     """Count the slots that are out of the pool."""
-    return pool.size() - len(slots(pool)) + int(getattr(pool, "_overflow", 0))
+    # As its own checkedout() does: what a class of the application's calls its size may be another number.
+    return _whole(pool._pool.maxsize - len(slots(pool)) + getattr(pool, "_overflow", 0))
 
 
 def slots(pool: QueuePool) -> Collection[Any]:

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import event
@@ -34,8 +34,11 @@ def listen(pool: Pool, ear: Ear) -> None:
     A pool made by recreate() has its predecessor's listeners already.
     """
     try:
-        for name, listener in Listeners(ear).by_event().items():
-            _listen_to(pool, name, listener)
+        replaced = [_listen_to(pool, name, listener) for name, listener in Listeners(ear).by_event().items()]
+        if any(replaced):
+            time.sleep(0)  # let go on who was about to put a listener of the application's into an old one
+        for each in replaced:
+            _catch_up(*each)
     except Exception:
         contain("listen")
 
@@ -119,9 +122,9 @@ class Listeners:
         seconds = max(now - getattr(record, "starttime", now), 0.0)
         self._ear.opened(record, weakref.ref(pool), dbapi_connection, seconds=seconds)
 
-    def checkout(self, _dbapi_connection: Any, record: Any, _proxy: Any) -> None:
+    def checkout(self, _dbapi_connection: Any, record: Any, proxy: Any) -> None:
         """Note that a connection is handed to the application."""
-        self._ear.took(record, pool_of(record))
+        self._ear.took(record, pool_of(record), proxy)
 
     def checkin(self, _dbapi_connection: Any, record: Any) -> None:
         """Note that a connection comes back."""
@@ -152,11 +155,29 @@ def _contained(listener: Callable[..., None], ear: Ear) -> Callable[..., None]:
     return contained
 
 
-def _listen_to(pool: Pool, name: str, listener: Callable[..., None]) -> None:
+def _listen_to(pool: Pool, name: str, listener: Any) -> tuple[Any, ...]:
+    """Put a listener before the others; return the collection, its old deque and whom we found there, if it is new."""
     try:
         collection = getattr(pool.dispatch, name).for_modify(pool.dispatch)
-        others = [one for one in list(collection.listeners) if not getattr(one, "pool_exporter", False)]
+        before = collection.listeners
+        if before and getattr(before[0], "pool_exporter", None) is listener.pool_exporter:
+            return ()
+        others = _others(before)
         collection.listeners = deque([listener, *others])
     except (AttributeError, TypeError):  # another SQLAlchemy than those that we know
         contain("listen")
         event.listen(pool, name, listener)
+        return ()
+    return collection, before, others
+
+
+def _catch_up(collection: Any = None, before: Iterable[Any] = (), others: Iterable[Any] = ()) -> None:
+    """Take over whom the application has put into an old deque meanwhile; what it has taken out stays out."""
+    copied = {id(one) for one in others}
+    missed = [one for one in _others(before) if id(one) not in copied]
+    if missed:
+        collection.listeners = deque([*collection.listeners, *missed])
+
+
+def _others(listeners: Iterable[Any]) -> list[Any]:
+    return [one for one in list(listeners) if not getattr(one, "pool_exporter", False)]

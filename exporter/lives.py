@@ -63,12 +63,7 @@ class Lives:
         now = self._monotonic()
         sightings = {name: self._sighting(name, snapshot, now) for name, snapshot in found.items()}
         lives = {name: self._life(name, sighting, now) for name, sighting in sightings.items()}
-        self._sightings = {
-            name: dataclasses.replace(
-                each, dead_since=now - lives[name].dead_for if lives[name].state == "dead" else None
-            )
-            for name, each in sightings.items()
-        }
+        self._sightings = {name: _judged(each, lives[name], now) for name, each in sightings.items()}
         self._looked = now
         return lives
 
@@ -94,3 +89,8 @@ class Lives:
             sure = snapshot.ended or (held is False and snapshot.locked and lock.exists())
             return Life("dead", age, dead_for=now - since, sure=sure)
         return Life("live" if fresh else "silent", age)
+
+
+def _judged(sighting: _Sighting, life: Life, now: float) -> _Sighting:
+    dead_since = now - life.dead_for if life.state == "dead" else None
+    return sighting if sighting.dead_since == dead_since else dataclasses.replace(sighting, dead_since=dead_since)

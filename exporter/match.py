@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from exporter.acquaintance import Known
+from exporter.conclusions import Holder, Match, Report
 from exporter.expiry import expiry
 from exporter.labels import SessionState, UseState
-from exporter.records import Holder, Match, PooledConnection, Report
+from exporter.records import PooledConnection
 from exporter.sightings import SETTLED, Sighting
 
 USE_STATES: tuple[UseState, ...] = ("idle", "used")
@@ -38,11 +39,13 @@ def match(names: tuple[str, str], *, seen: Sequence[Sighting], known: Known, now
         blind = tuple(holder(each.report, each.connection, server) for each in seen if each.connection.state == "used")
         return Match(pool, server, {}, possible=False, holders=blind)
     pairs = Counter({(state, session): 0 for state in USE_STATES for session in MATCHED_SESSIONS})
-    holders = []
+    holders, stale = [], 0
     for each in seen:
         session = _session(each, known)
         if session is not None:
-            pairs[_pair(each, session)] += 1
+            pair = _pair(each, session)
+            pairs[pair] += 1
+            stale += pair == ("idle", "gone") and not _is_too_old(each)
         if each.connection.state == "used":
             holders.append(_holder(each, server, session, leak_after))
     return Match(
@@ -50,7 +53,7 @@ def match(names: tuple[str, str], *, seen: Sequence[Sighting], known: Known, now
         server,
         dict(pairs),
         leak_suspects=sum(holder.suspect for holder in holders),
-        stale=pairs["idle", "gone"],
+        stale=stale,
         expiry=expiry(seen, now),
         holders=tuple(holders),
     )
@@ -84,6 +87,12 @@ def _session(seen: Sighting, known: Known) -> str | None:
     if seen.session is not None:
         return _SAID[seen.session.state]
     return "gone" if known.is_gone(seen) else None
+
+
+def _is_too_old(seen: Sighting) -> bool:
+    """Tell whether the pool replaces a connection at its next checkout for its age, gone or not."""
+    recycle = seen.report.pool.recycle_seconds
+    return recycle is not None and seen.connection.age > recycle
 
 
 def _moved(seen: Sighting) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from exporter.buckets import HISTOGRAMS
@@ -17,17 +18,22 @@ _LARGEST = frozenset(
         "waiting_longest_seconds",
         "recycle_seconds",
         "timeout_seconds",
-        "pre_ping",
         "reset_on_return",
     }
 )
 """Ages, of which the longer tells the truth about both, and settings, which are nobody's share. All else is summed."""
+
+# A pool that one of its processes does not ping has dead connections for somebody.
+_CHOSEN: Mapping[str, Callable[[Sequence[Any]], Any]] = {**dict.fromkeys(_LARGEST, max), "pre_ping": min}
 
 _COUNTED = frozenset(
     {"checkouts", "checkins", "connects", "connect_errors", "closes", "invalidations", "stale_ping", "stale_use"}
     | {"timeouts", "overdue_checkouts", "garbage_collected", "detaches", "disposals", *HISTOGRAMS}
 )
 """What a pool has counted, and what stays true when it is no more. All else is what it holds, or how it is set."""
+
+_NAMES = tuple(field.name for field in dataclasses.fields(PoolSnapshot) if field.name != "identity")
+_VALUES = attrgetter(*_NAMES)
 
 
 def add_up(snapshots: Iterable[PoolSnapshot]) -> tuple[PoolSnapshot, ...]:
@@ -61,7 +67,7 @@ def is_used(pool: PoolSnapshot) -> bool:
 def add_up_counts(mappings: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Add up counts that have the same key."""
     total: Counter[str] = Counter()
-    for mapping in mappings:
+    for mapping in filter(None, mappings):  # of hundreds of processes most have nothing to tell here
         total.update(mapping)
     return dict(total)
 
@@ -93,11 +99,8 @@ def _difference(now: Any, before: Any) -> Any:
 def _added(pools: Sequence[PoolSnapshot]) -> PoolSnapshot:
     if len(pools) == 1:
         return pools[0]
-    numbers = {
-        field.name: _joined(field.name, [getattr(pool, field.name) for pool in pools])
-        for field in dataclasses.fields(PoolSnapshot)
-        if field.name != "identity"
-    }
+    columns = zip(*map(_VALUES, pools), strict=True)
+    numbers = {name: _joined(name, values) for name, values in zip(_NAMES, columns, strict=True)}
     # The name is the same, the rest may differ: always take the same one, whatever the order of the processes.
     return PoolSnapshot(identity=min({pool.identity for pool in pools}, key=_rank), **numbers)
 
@@ -110,8 +113,8 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    if name in _LARGEST:
-        return max(known)
+    if name in _CHOSEN:
+        return _CHOSEN[name](known)
     if isinstance(known[0], Histogram):
         return _histograms(known)
     if isinstance(known[0], Mapping):
@@ -122,5 +125,5 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
 
 
 def _histograms(histograms: Sequence[Histogram]) -> Histogram:
-    counts = tuple(map(sum, zip(*(each.counts for each in histograms), strict=True)))
-    return Histogram(counts=counts, sum=sum(each.sum for each in histograms))
+    counts = tuple(map(sum, zip(*[each.counts for each in histograms], strict=True)))
+    return Histogram(counts=counts, sum=sum([each.sum for each in histograms]))

@@ -24,7 +24,7 @@ def look_up(host: str) -> frozenset[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise OSError(f"{host!r} cannot be the name of a host") from error
+        raise OSError(f"{host!r} cannot be the name of a host; write another into the url") from error
     return frozenset(str(address[0]) for *_, address in found)
 
 

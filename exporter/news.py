@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 STEADY_SAMPLES = 10
 """How many good samples in a row make a server steady. One that falls again sooner flaps, which is said once."""
+
+ADVICE_SECONDS = 600.0
+"""How long after advice on a server other advice is held back: one that means harm has another at each sample."""
+
+_MOST_ADVICE = 10
+
+
+@dataclass(frozen=True)
+class Advised:
+    """What the log has advised on one server, the last few, and when it did so last, in seconds by a steady clock."""
+
+    said: tuple[str, ...] = ()
+    at: float = -math.inf
+
+    def then(self, advice: str | None, now: float) -> Advised | None:
+        """Return what has been said once this is said too; None where it is not to be: known, or too soon."""
+        if advice is None or advice in self.said or now - self.at < ADVICE_SECONDS:
+            return None
+        return Advised((*self.said[1 - _MOST_ADVICE :], advice), now)
 
 
 @dataclass(frozen=True)

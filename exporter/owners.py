@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.engine import URL
 
-from exporter.records import Instance, PoolIdentity, ProcessSnapshot, Report
+from exporter.conclusions import Report
+from exporter.records import Instance, PoolIdentity, ProcessSnapshot
 
 _FAMILIES = {"mysql": ("mysql", 3306), "mariadb": ("mysql", 3306), "postgresql": ("postgresql", 5432)}
 _HERE = "localhost"

@@ -13,8 +13,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from exporter.ear import Ear
+from exporter.folding import few_sites
 from exporter.identity import identify
-from exporter.leaks import Leaks, TimeoutLog, bounded, place
+from exporter.leaks import Leaks, TimeoutLog, place
 from exporter.limits import Pools, checked_out, idle_in, limits, open_slots, settings
 from exporter.pings import follow_pings
 from exporter.records import PooledConnection, PoolSnapshot
@@ -44,6 +45,8 @@ class PoolMonitor:
         self._named = name is not None
         self.identity = identify(target, name=name)
         self._reading = threading.Lock()
+        self._reader: int | None = None
+        self._last: PoolSnapshot | None = None
         self._leaks = Leaks(self.identity.name)
         self._check = SelfCheck()
         self._ear = Ear(
@@ -53,7 +56,7 @@ class PoolMonitor:
             asynchronous=bool(pool._is_asyncio),
         )
         self._timeouts = TimeoutLog(self.identity.name)
-        self._ear.complain = self._timeouts.say
+        self._ear.complain = self._timeouts.note
         self._hear(pool)
 
     def configure(self, *, name: str | None, leak_after: float | None, call_sites: bool | None) -> None:
@@ -96,10 +99,11 @@ class PoolMonitor:
     def after_fork(self) -> None:
         """Forget all that the parent counted. A connection inherited from it is adopted when the child uses it."""
         self._reading = threading.Lock()
+        self._reader = self._last = None
         self._leaks = Leaks(self.identity.name)
         self._check = SelfCheck()
         self._timeouts = TimeoutLog(self.identity.name)
-        self._ear.complain = self._timeouts.say
+        self._ear.complain = self._timeouts.note
         if self._ear.active:
             self._ear.start_from_zero()
 
@@ -119,13 +123,32 @@ class PoolMonitor:
         return self.pool() is None and not self._ear.ledger.read()[1]
 
     def snapshot(self) -> PoolSnapshot:
-        """Add up what was heard, and read the pool's own limits. Takes no lock that the application waits for."""
+        """Add up what was heard, and read the pool's own limits. Takes no lock that the application waits for.
+
+        A thread that is in the midst of it and comes again gets what was read last: the garbage collector may end
+        something of the application's then, which uses a connection, and that may have to publish.
+        """
+        me = threading.get_ident()
+        if self._reader == me:
+            return self.last() or PoolSnapshot(identity=self.identity, idle=0, used=0)
         with self._reading:
-            return self._snapshot()
+            self._reader = me
+            try:
+                self._last = self._snapshot()
+            finally:
+                self._reader = None
+            return self._last
+
+    def last(self) -> PoolSnapshot | None:
+        """Return what was read last, but for the single connections, which may be others by now; None before that."""
+        if self._last is None:
+            return None
+        return dataclasses.replace(self._last, identity=self.identity, connections=())
 
     def speak(self) -> None:
         """Log what the last snapshots found. To be called without any lock held."""
         self._leaks.speak()
+        self._timeouts.speak()
 
     def _snapshot(self) -> PoolSnapshot:
         ear = self._ear
@@ -155,7 +178,7 @@ class PoolMonitor:
             orphaned=len(pooled) - len(mine),
             used_longest_seconds=max((now - out for out in outs), default=0.0),
             overdue=sum(sites.values()),
-            overdue_by_site=bounded(sites),
+            overdue_by_site=few_sites(sites),
             overdue_checkouts=self._leaks.count(ended=totals.counts["late"], now=overdue),
             connections=rows,
             drift=None if ear.unmet or not ear.active else self._check.look(pools, mine, life=ear.life, now=now),

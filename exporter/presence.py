@@ -78,7 +78,7 @@ class Presence:
         if fcntl is None:
             return False
         if self._handle is not None and not self._is_ours(self._handle):
-            self._handle = None  # closed behind our back, or another file by now: not ours to close
+            self.forget()  # somebody took the file away; what was closed behind our back is not ours to close
         if self._handle is None:
             self._handle = self._locked(fcntl)
         return self._handle is not None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.folding import OTHER
 from exporter.labels import PROCESS_STATES
 from exporter.merge import add_up
 from exporter.records import PoolSnapshot, ProcessReport
@@ -46,11 +47,17 @@ def reporters(reports: Sequence[ProcessReport], pools: Iterable[PoolSnapshot]) -
     return tuple(Reporters(name, by_state, ages.get(name)) for name, by_state in counts.items())
 
 
-def pools_by_process(reports: Sequence[ProcessReport], ended: Iterable[PoolSnapshot]) -> tuple[PoolOfProcess, ...]:
-    """Return the pools of each process apart. Two containers may give theirs the same name: then they add up."""
+def pools_by_process(
+    reports: Sequence[ProcessReport], ended: Iterable[PoolSnapshot], *, others: Collection[str] = ()
+) -> tuple[PoolOfProcess, ...]:
+    """Return the pools of each process apart, but for those of ``others``, which are added up.
+
+    Two containers may give theirs the same name: then they add up too.
+    """
     by_process: dict[str, list[PoolSnapshot]] = {ENDED: list(ended)}
     for report in reports:
-        by_process.setdefault(process_name(report), []).extend(report.snapshot.pools)
+        name = process_name(report)
+        by_process.setdefault(OTHER if name in others else name, []).extend(report.snapshot.pools)
     return tuple(PoolOfProcess(name, pool) for name, pools in by_process.items() for pool in add_up(pools))
 
 

@@ -55,16 +55,17 @@ class Publisher:
         """
         self._run_thread()
 
-    def start_in_child(self) -> None:
+    def start_in_child(self, *, say: bool = True) -> None:
         """Begin anew in a fork, which has used nothing yet: say so, from the calling thread, and rest.
 
+        Without ``say`` the first word waits for `wake`: with many pools the fork would wait for it.
         No thread: a child may close all files, those that a thread writes to as well, or be patched by gevent, which
         takes a thread that runs already amiss. Raises RuntimeError where one is needed and cannot be started.
         """
         hung = self._writing.locked()  # as the parent was forked; what it waits for would keep the child waiting too
         self._slot.leave()  # it is the parent's
         self._begin()
-        if not hung and not self._publish():
+        if say and not hung and not self._publish():
             self._run_thread()
 
     def wake(self) -> None:
@@ -160,10 +161,19 @@ class Publisher:
 
     def _run(self, stop: threading.Event) -> None:
         try:
-            self._publish_on(stop)
+            while not self._published_on(stop):
+                time.sleep(_MOMENT)
         finally:  # however it ends: a handler of the application's logging may end it, too
             if self._thread is threading.current_thread():
                 self._thread = None
+
+    def _published_on(self, stop: threading.Event) -> bool:
+        """Publish until there is no more need; return False where that ended for want of memory, for a moment."""
+        try:
+            self._publish_on(stop)
+        except MemoryError:  # between two snapshots, which contain their own: to wait takes memory, too
+            return False
+        return True
 
     def _publish_on(self, stop: threading.Event) -> None:
         me, pid = threading.current_thread(), os.getpid()

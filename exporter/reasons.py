@@ -62,12 +62,22 @@ def detaching() -> Any:
 
 
 def is_own_timeout(error: BaseException, pool: Any) -> bool:
-    """Tell whether this is the timeout of a pool: a creator or a listener may have met that of another pool."""
+    """Tell whether this is a pool's own timeout, still to be noted. To be called from what stands before connect().
+
+    A creator or a listener may have met that of another pool, and a pool may call its own connect() again.
+    """
     frame: FrameType | None = None
     trace = error.__traceback__
+    before = None if trace is None else trace.tb_frame
     while isinstance(error, exc.TimeoutError) and trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
-    return frame is not None and frame.f_locals.get("self") is pool
+        if before is not None and frame is not before and frame.f_code is before.f_code and _is_of(frame, pool):
+            return False  # what stands there has noted it
+    return frame is not None and _is_of(frame, pool)
+
+
+def _is_of(frame: FrameType, pool: Any) -> bool:
+    return frame.f_locals.get("self") is pool
 
 
 def _replaced(record: Any) -> str:

@@ -7,13 +7,9 @@ from dataclasses import dataclass, field
 
 from exporter.buckets import USE_BUCKETS
 from exporter.labels import (
-    Between,
-    FindingName,
     ProcessState,
     SampleErrorReason,
     SessionState,
-    Severity,
-    TroubleName,
     UseState,
 )
 
@@ -169,7 +165,8 @@ class HeldTransaction:
 class Session:
     """One session of the server, asked for because a pool says that it owns it; ``account`` is user and database.
 
-    ``seconds`` is how long it has been in its state, ``age`` how long ago it began, where the server says so.
+    ``seconds`` is how long it has been in its state, ``age`` how long ago it began, where the server says so;
+    ``started`` is when that was by the server's own clock, in seconds since 1970: ages change when that clock is set.
     ``client`` is its application's name, else its host; ``place`` always its host.
     """
 
@@ -179,6 +176,7 @@ class Session:
     client: str = ""
     place: str = ""
     age: float | None = None
+    started: float | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ class ServerSnapshot:
     ``idle_timeouts`` are the shortest that the pools' sessions get; ``overrides`` those of the accounts (user and
     database) that get others. Seconds; what is off is absent. ``unclaimed`` are the sleeping sessions that were not
     asked for; ``instance`` is None where the family does not tell one server from another. ``crowded``: the smallest
-    clients are added up.
+    clients are added up. ``folded`` is how many names of a kind are not shown one by one.
     """
 
     dialect: str
@@ -239,6 +237,7 @@ class ServerSnapshot:
     unclaimed: tuple[Unclaimed, ...] = ()
     instance: Instance | None = None
     crowded: bool = False
+    folded: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -263,125 +262,3 @@ class ServerView:
     earlier: tuple[ServerSnapshot, ...] = ()
     hidden: int | None = None
     interval: float | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """A pool as one process saw it at one moment (seconds since 1970); ``process`` is no other process's."""
-
-    taken: float
-    pool: PoolSnapshot
-    process: str = ""
-    pid: int = 0
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A connection in use: who has it, since when, and what the server said of its session. Seconds throughout.
-
-    ``session`` is one of the values of the label, or None when it is not known; ``session_seconds`` is how long it was
-    in that state when the server was asked. ``suspect`` marks a use longer than leak_after whose session slept as long.
-    ``server`` is None when the pool belongs to none that is sampled.
-    """
-
-    pool: str
-    server: str | None
-    process: str
-    pid: int
-    site: str | None
-    holder: str | None
-    seconds: float
-    session: str | None = None
-    session_seconds: float | None = None
-    server_id: int | None = None
-    suspect: bool = False
-
-
-@dataclass(frozen=True)
-class Match:
-    """One pool held against one server: how many of its connections are in which pair of states.
-
-    ``possible`` is False when the ids do not meet, as behind a proxy that pools by itself: the rest is then empty.
-    ``expiry`` is in how many seconds the server closes the next sleeping one; None when it never does.
-    """
-
-    pool: str
-    server: str
-    pairs: Mapping[tuple[UseState, str], int]
-    possible: bool = True
-    leak_suspects: int = 0
-    stale: int = 0
-    expiry: float | None = None
-    holders: tuple[Holder, ...] = ()
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How many connections two views of a pool place differently, for so long that no accident explains it."""
-
-    pool: str
-    between: Between
-    count: int
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A configuration that will fail: what the pool says, what that is held against, and the one line to change.
-
-    ``severity`` is "warning" where somebody will get an error, "info" where it only costs.
-    """
-
-    pool: str
-    server: str
-    finding: FindingName
-    pool_says: str
-    held_against: str
-    why: str
-    change: str
-    severity: Severity = "warning"
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Something that is wrong with a pool already: how often, in words, and where in the code when that is known."""
-
-    pool: str
-    server: str
-    trouble: TroubleName
-    count: int
-    what: str
-    sites: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Unowned:
-    """How many sleeping sessions of a client that pools are known by no live pool owns."""
-
-    server: str
-    user: str
-    database: str
-    client: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Overview:
-    """Everything that the sidecar shows, put together at one moment (``now``, seconds since 1970).
-
-    ``pools`` holds what the ``processes`` report and, of counts, what ``ended`` ones had reported. ``contained`` are
-    the errors that processes kept to themselves, added up by place. ``holders`` are all connections in use, those of
-    the pools that belong to no server too. ``drifts`` is what our self-check has found.
-    """
-
-    now: float
-    pools: tuple[PoolSnapshot, ...]
-    servers: tuple[ServerView, ...]
-    matches: tuple[Match, ...]
-    processes: tuple[ProcessReport, ...] = ()
-    ended: tuple[PoolSnapshot, ...] = ()
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    contained: Mapping[str, int] = field(default_factory=dict)
-    unowned: tuple[Unowned, ...] = ()
-    holders: tuple[Holder, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    drifts: tuple[Drift, ...] = ()

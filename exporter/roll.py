@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from sqlalchemy.engine import Engine
@@ -26,6 +28,8 @@ MOST_DEPARTED = 100
 
 MOST_LEFT = 500
 """Names that wait, at most, to be written down when they leave: a second's, or more while nothing can be written."""
+
+_Pools = tuple[PoolSnapshot, ...]
 
 _COUNTERS = (
     "checkouts", "checkins", "connects", "connect_errors", "closes", "invalidations", "stale_ping", "stale_use",
@@ -51,13 +55,8 @@ class Page:
         """Show one more pool. Nobody may ever look at this page, so now and then those that are gone leave here."""
         self.monitors[monitor] = None
         if len(self.monitors) > self.room:
-            self._see_off()
+            self.see_off()
             self.room = max(2 * len(self.monitors), 100)
-
-    def snapshots(self) -> tuple[PoolSnapshot, ...]:
-        """Read every pool; what those that are gone had counted is kept by name, so that no counter falls."""
-        self._see_off()
-        return add_up((*(monitor.snapshot() for monitor in self.monitors), *self.departed.values()))
 
     def has(self, name: str) -> bool:
         """Tell whether a pool of this name is here."""
@@ -80,12 +79,27 @@ class Page:
         self.monitors.update(other.monitors)
         self.keep(*other.departed.values())
 
-    def _see_off(self) -> None:
+    def see_off(self) -> None:
+        """Keep what pools that are gone had counted by name, so that no counter falls."""
         # Read after it was found to be gone: before, its last connection could come back between the two.
         gone = [monitor for monitor in self.monitors if monitor.gone()]
         for monitor in gone:
             del self.monitors[monitor]
-        self.keep(*(monitor.snapshot() for monitor in gone))
+        self.keep(*_read(gone).values())
+
+
+def _read(monitors: Iterable[PoolMonitor]) -> dict[PoolMonitor, PoolSnapshot]:
+    """Read pools. One that cannot be read is as it was read last, or left out; it keeps the others from nothing."""
+    found = {monitor: _seen(monitor) for monitor in monitors}
+    return {monitor: snapshot for monitor, snapshot in found.items() if snapshot is not None}
+
+
+def _seen(monitor: PoolMonitor) -> PoolSnapshot | None:
+    try:
+        return monitor.snapshot()
+    except Exception:
+        contain("collect")
+        return monitor.last()
 
 
 def _nowhere() -> None:
@@ -119,9 +133,27 @@ class Roll:
         for page in self._pages.values():
             page.departed.clear()
 
-    def values(self) -> list[Page]:
-        """Return every page."""
-        return list(self._pages.values())
+    def read(self, lock: AbstractContextManager[Any], page: Page | None = None) -> tuple[_Pools, _Pools]:
+        """Read every pool, or those of a page; return them, added up by name, and what is in ``left``.
+
+        Whoever makes an engine has to wait for ``lock`` only: the pools are read without it, but for those that came
+        meanwhile. What was taken off meanwhile has forgotten what it had counted; that is among what left.
+        """
+        with lock:
+            pages = list(self._pages.values()) if page is None else [page]
+            for each in pages:
+                each.see_off()
+            monitors = [monitor for each in pages for monitor in each.monitors]
+        read = _read(monitors)
+        with lock:
+            pages = list(self._pages.values()) if page is None else [page]
+            pools = [pool for each in pages for pool in each.departed.values()]
+            there = [monitor for each in pages for monitor in each.monitors]
+            known = set(monitors)
+            read.update(_read(monitor for monitor in there if monitor not in known))
+            pools += [read[monitor] for monitor in there if monitor in read]
+            left = tuple(self.left.values())
+        return add_up(pools), left
 
     def monitors(self) -> list[PoolMonitor]:
         """Return every pool."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import random
 import threading
@@ -40,22 +41,38 @@ class Schedule:
         # A line per run at INFO, and one per run that is late at WARNING: the samplers say what is worth saying.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = _Scheduler(
-            # As many threads as servers, since a look-up of a name that hangs cannot be ended.
-            executors={"default": ThreadPoolExecutor(max(1, len(samplers)))},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=timezone.utc,
         )
-        self._samplers = samplers
+        self._samplers: Sequence[Sampler] = ()
+        self._first = samplers
+        self._lanes: dict[Sampler, tuple[str, ThreadPoolExecutor]] = {}
+        self._numbers = itertools.count()
         self._chance = chance
         self._ending = threading.Lock()
         self._ended = False
 
     def start(self) -> None:
         """Begin, with a first sample of every server at once; those that follow are spread over the interval."""
-        now = steady()
-        for number, sampler in enumerate(self._samplers):
-            self._plan(_Turn(sampler, origin=now + spread(number, sampler.server.interval)))
+        self.exchange(self._first)
         self._scheduler.start()
+
+    def exchange(self, samplers: Sequence[Sampler]) -> None:
+        """Sample these from now on: the new ones at once, those that stay at their beat, and the others never again."""
+        now = steady()
+        with self._ending:
+            if self._ended:
+                return
+            before, self._samplers = self._samplers, samplers
+        for sampler in before:
+            if sampler not in samplers:
+                self._drop(sampler)
+        for number, sampler in enumerate(samplers):
+            if sampler not in before:
+                # A thread for each server, since a look-up of a name that hangs cannot be ended.
+                alias, lane = self._lanes[sampler] = f"sampler {next(self._numbers)}", ThreadPoolExecutor(1)
+                self._scheduler.add_executor(lane, alias)
+                self._plan(_Turn(sampler, origin=now + spread(number, sampler.server.interval)))
 
     def stop(self) -> None:
         """End, when the samples that are under way are done; their own timeouts bound the wait."""
@@ -63,6 +80,15 @@ class Schedule:
             self._ended = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+
+    def _drop(self, sampler: Sampler) -> None:
+        alias, lane = self._lanes.pop(sampler)
+        for job in self._scheduler.get_jobs():
+            if job.args[0].sampler is sampler:
+                with contextlib.suppress(JobLookupError):  # it has just been started
+                    job.remove()
+        self._scheduler.remove_executor(alias, shutdown=False)
+        lane.shutdown(wait=False)  # a sample on a silent server ends when its timeout does
 
     def _run(self, turn: _Turn) -> None:
         began = steady()
@@ -76,9 +102,11 @@ class Schedule:
     def _plan(self, turn: _Turn) -> None:
         # APScheduler holds its own lock while it waits for the last samples, which would wait for that lock in here.
         with self._ending:
-            if not self._ended:
+            if not self._ended and turn.sampler in self._samplers:
                 due = datetime.now(timezone.utc) + timedelta(seconds=turn.wait)
-                self._scheduler.add_job(self._run, DateTrigger(due, timezone.utc), args=(turn,))
+                self._scheduler.add_job(
+                    self._run, DateTrigger(due, timezone.utc), args=(turn,), executor=self._lanes[turn.sampler][0]
+                )
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # it comes without types

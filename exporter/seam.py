@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import time
 import weakref
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -20,6 +22,7 @@ from sqlalchemy.pool import Pool
 
 from exporter.contained import contain, contain_ours
 from exporter.ear import DEAF, Ear
+from exporter.entry import idle_again
 from exporter.listeners import listen, listens
 from exporter.pings import leave_pings, watch_pings
 from exporter.swap import base_of, subclass, swap_class
@@ -76,7 +79,8 @@ def _enter(pool: Any, ear: Ear) -> None:
     own = vars(pool)  # not past a __setattr__ of the application's
     if replaced := sorted(_USES & own.keys()):
         raise TypeError(
-            f"{', '.join(replaced)} of this pool was replaced on the pool itself, before which no class stands"
+            f"{', '.join(replaced)} of this pool was replaced on the pool itself, before which no class stands; "
+            "put it into a class of pools"
         )
     own["_pool_exporter_ref"], own["_pool_exporter_ear"] = weakref.ref(pool), ear
     if base_of(pool) is None:
@@ -96,14 +100,22 @@ def _watched_class(base: Any) -> Any:
 
 
 def _overrides(base: type[Pool]) -> dict[str, Any]:
+    # What the base does is looked up at each call: another tool, or a test, may stand before it by then.
     return {
         "__new__": _watched_new(base.__new__),
-        "connect": _watched_connect(base.connect),
-        "_do_return_conn": _watched_give_back(base._do_return_conn),
-        "dispose": _watched_dispose(base.dispose),
-        "recreate": _watched_recreate(base.recreate),
+        "connect": (_watched_connect if _takes(base.connect, 1) else _passing_connect)(base),
+        "_do_return_conn": (_watched_give_back if _takes(base._do_return_conn, 2) else _passing_give_back)(base),
+        "dispose": _watched_dispose(base),
+        "recreate": _watched_recreate(base),
         "_invoke_creator": _WatchedCreator(),
     }
+
+
+def _takes(method: Callable[..., Any], count: int) -> bool:
+    """Tell whether a method takes so many arguments, as SQLAlchemy's own do, and no more: to pass on costs time."""
+    with contextlib.suppress(TypeError, ValueError):
+        return len(inspect.signature(method, follow_wrapped=False).parameters) == count
+    return False
 
 
 def _watched_new(new: Any) -> Any:
@@ -116,22 +128,41 @@ def _watched_new(new: Any) -> Any:
     return watched_new
 
 
-def _watched_connect(connect: Any) -> Any:
+def _watched_connect(base: Any) -> Any:
     def watched_connect(self: Any) -> Any:
         try:
-            proxy = connect(self)
+            proxy = base.connect(self)
         except BaseException as error:
             ended_without(self, error)
             raise
         try:
             # SingletonThreadPool gives a thread that asks again what it has: that is no second checkout.
             if proxy._counter == 1:
-                self._pool_exporter_ear.took(proxy._connection_record, self)
+                self._pool_exporter_ear.took(proxy._connection_record, self, proxy)
         except Exception as error:
             _contain_checkout(proxy, error)
         return proxy
 
     return watched_connect
+
+
+def _passing_connect(base: Any) -> Any:
+    """Do the same for a pool of the application's whose connect() takes more than SQLAlchemy's."""
+
+    def passing_connect(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            proxy = base.connect(self, *args, **options)
+        except BaseException as error:
+            ended_without(self, error)
+            raise
+        try:
+            if proxy._counter == 1:
+                self._pool_exporter_ear.took(proxy._connection_record, self, proxy)
+        except Exception as error:
+            _contain_checkout(proxy, error)
+        return proxy
+
+    return passing_connect
 
 
 def _contain_checkout(proxy: Any, error: Exception) -> None:
@@ -143,42 +174,67 @@ def _contain_checkout(proxy: Any, error: Exception) -> None:
         raise
 
 
-def _watched_give_back(give_back: Any) -> Any:
+def _watched_give_back(base: Any) -> Any:
     def watched_give_back(self: Any, record: Any) -> None:
         try:
             self._pool_exporter_ear.gave_back(record, self)
-        except Exception as error:
-            contain_ours("checkin", error)
+        except BaseException as error:
+            _contain_return(record, error)
         finally:
-            give_back(self, record)
+            base._do_return_conn(self, record)
 
     return watched_give_back
 
 
-def _watched_dispose(dispose: Any) -> Any:
-    def watched_dispose(self: Any) -> None:
+def _passing_give_back(base: Any) -> Any:
+    def passing_give_back(self: Any, record: Any, *args: Any, **options: Any) -> None:
+        try:
+            self._pool_exporter_ear.gave_back(record, self)
+        except BaseException as error:
+            _contain_return(record, error)
+        finally:
+            base._do_return_conn(self, record, *args, **options)
+
+    return passing_give_back
+
+
+def _contain_return(record: Any, error: BaseException) -> None:
+    """Contain what came up in our part of a return, and raise what is the application's. The connection is back."""
+    idle_again(record)
+    if not isinstance(error, Exception):
+        raise error
+    contain_ours("checkin", error)
+
+
+def _watched_dispose(base: Any) -> Any:
+    def watched_dispose(self: Any, *args: Any, **options: Any) -> Any:
         _note(self._pool_exporter_ear, "disposals")
-        dispose(self)
+        return base.dispose(self, *args, **options)
 
     return watched_dispose
 
 
-def _watched_recreate(recreate: Any) -> Any:
-    def watched_recreate(self: Any) -> Pool:
-        pool: Pool = recreate(self)
+def _watched_recreate(base: Any) -> Any:
+    def watched_recreate(self: Any, *args: Any, **options: Any) -> Pool:
+        pool: Pool = base.recreate(self, *args, **options)
         try:
             frame, ear = sys._getframe(1), self._pool_exporter_ear
             # Somebody else may want it for an engine of his own; one that takes it as its pool shows that by itself.
-            if frame.f_code is Engine.dispose.__code__:
+            if _is_engines_dispose(frame):
                 if not frame.f_locals.get("close", True):  # then the pool's dispose() is not called
                     _note(ear, "disposals")
                 ear.succeeded(pool, frame.f_locals["self"])
                 install(pool, ear)
-        except Exception:
-            contain("recreate")
+        except Exception as error:
+            contain_ours("recreate", error)
         return pool
 
     return watched_recreate
+
+
+def _is_engines_dispose(frame: FrameType) -> bool:
+    """Tell whether this is SQLAlchemy's own ``Engine.dispose``: by name, since others may stand before it."""
+    return frame.f_code.co_name == "dispose" and frame.f_globals.get("__name__") == Engine.__module__
 
 
 def _note(ear: Ear, what: str) -> None:
@@ -186,8 +242,8 @@ def _note(ear: Ear, what: str) -> None:
         if ear.active:
             ear.ledger.note(what)
             ear.ring()
-    except Exception:
-        contain(what)
+    except Exception as error:
+        contain_ours(what, error)
 
 
 class _WatchedCreator:

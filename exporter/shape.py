@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
 from exporter import fields, values
 from exporter.fields import PlacedError, RefusedError, Surroundings
 from exporter.tls import Tls, authorities, check_key, holds_key, is_open
+from exporter.web_reader import NO_BLANK, WebFileError
 from exporter.yaml_nodes import Document, Fault, Keys, Place, dotted
 
 _WATCHED = ("servers", "processes")
@@ -39,7 +41,8 @@ class WebSection(Section):
     """Where the page is served."""
 
     listen: Annotated[tuple[str, int], fields.read(values.address, values.ADDRESS)] = ("127.0.0.1", 10306)
-    config_file: Annotated[None, BeforeValidator(fields.not_yet)] = None
+    config_file: fields.WebFile = None
+    reload: fields.Switch = False
 
 
 class ProcessesSection(Section):
@@ -166,13 +169,14 @@ def check(document: Document, surroundings: Surroundings) -> tuple[RootSection |
         root = RootSection.model_validate(document.value, context=surroundings)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        faults += [_translate(each, document) for each in found if not _is_refused(each)]
+        for each in found:
+            cause = each.get("ctx", {}).get("error")
+            if isinstance(cause, WebFileError):
+                faults += cause.faults
+            elif not isinstance(cause, RefusedError):
+                faults.append(_translate(each, document))
         return None, faults
     return (None if faults else root), faults
-
-
-def _is_refused(error: Any) -> bool:
-    return isinstance(error.get("ctx", {}).get("error"), RefusedError)
 
 
 def _translate(error: Any, document: Document) -> Fault:
@@ -180,6 +184,9 @@ def _translate(error: Any, document: Document) -> Fault:
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, PlacedError):
         keys = (*keys, cause.key)
+    if error["type"] == "extra_forbidden" and ":" in str(keys[-1]):
+        # Not repeated: without a blank after its colon, a password is a part of the key.
+        return replace(_fault(document, keys, NO_BLANK, of_key=True), path=dotted(keys[:-1]))
     if error["type"] == "extra_forbidden":
         return _fault(document, keys, _unknown(keys), of_key=True)
     if error["type"] == "missing":

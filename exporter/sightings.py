@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal, NamedTuple
 
-from exporter.records import PooledConnection, PoolIdentity, Report, ServerSnapshot, Session
+from exporter.conclusions import Report
+from exporter.records import PooledConnection, PoolIdentity, ServerSnapshot, Session
 
 Standing = Literal["found", "ended", "missing", "foreign", "unknown"]
 """What a sample says of a connection. ``found``: its session is there. ``missing``: no session has its id. ``ended``: a
@@ -21,6 +22,11 @@ about it in this state. A report is dated before it is written, and MariaDB show
 
 SLACK = 2.0
 """Seconds by which ages on two sides may differ: MySQL knows whole seconds only, and a login takes its time."""
+
+
+Started = Callable[[str, int, float], float | None]
+"""Tells, by process, id and when a connection was opened, when its session began by the server's own clock; None where
+it was never found, or the server does not say."""
 
 
 class Sighting(NamedTuple):
@@ -43,16 +49,17 @@ def sightings(
     *,
     since: float = -math.inf,
     users: Callable[[PoolIdentity], AbstractSet[str]] = lambda _identity: frozenset(),
+    started: Started = lambda _process, _id, _opened: None,
 ) -> list[Sighting]:
     """Hold every connection against a sample, of which the newest come first.
 
     ``since`` is when this server took the place of another, in seconds since 1970: of what was opened before, nothing
-    is said. ``users`` tells as whom a pool is known to log in.
+    is said. ``users`` tells as whom a pool is known to log in, ``started`` when sessions that were found once began.
     """
     found = [
         each
         for report in reports
-        for each in _of_report(report, _fitting(report, samples), since, users(report.pool.identity))
+        for each in _of_report(report, _fitting(report, samples), since, users(report.pool.identity), started)
     ]
     # A session belongs to one connection. Who of two is right, when both claim it, cannot be told.
     claims = Counter(each.connection.server_id for each in found if each.standing == "found")
@@ -75,7 +82,7 @@ def _fitting(report: Report, samples: Sequence[ServerSnapshot]) -> ServerSnapsho
 
 
 def _of_report(
-    report: Report, sample: ServerSnapshot | None, since: float, users: AbstractSet[str]
+    report: Report, sample: ServerSnapshot | None, since: float, users: AbstractSet[str], started: Started
 ) -> Iterator[Sighting]:
     taken, identity = report.taken, report.pool.identity
     for connection in report.pool.connections:
@@ -91,18 +98,21 @@ def _of_report(
         if session is None:
             yield Sighting(report, connection, sample, opened, "missing")
             continue
-        standing = _standing(session, sample, opened)
+        standing = _standing(session, sample, opened, started(report.process, id_, opened))
         if standing == "found":
             standing = _whose(session, identity, sample, users)
         yield Sighting(report, connection, sample, opened, standing, session if standing == "found" else None)
 
 
-def _standing(session: Session, sample: ServerSnapshot, opened: float) -> Standing:
-    instance = sample.instance
-    if instance is not None and opened + SLACK < instance.started:
+def _standing(session: Session, sample: ServerSnapshot, opened: float, started: float | None) -> Standing:
+    instance, age = sample.instance, sample.began - opened
+    if started is not None and session.started is not None:
+        if session.started != started:
+            return "ended"  # another session than the one that was found
+        # Ages would say the same, but for a server whose clock was set back: then all its sessions look younger.
+    elif instance is not None and opened + SLACK < instance.started:
         return "ended"  # ids begin anew with the server
-    age = sample.began - opened
-    if session.age is not None and session.age + SLACK < age:
+    elif session.age is not None and session.age + SLACK < age:
         return "ended"  # the server gives an id again
     if session.state.startswith("sleeping") and (session.seconds or 0.0) > age + SLACK:
         return "unknown"  # it slept before this connection was there, or a clock was set

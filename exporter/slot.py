@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.contained import contain
 from exporter.envelope import is_given_up, sealed
 from exporter.merge import add_up, counted, is_used, since
 from exporter.presence import Presence, write_file
 from exporter.records import PoolSnapshot, ProcessSnapshot
+from exporter.sound import is_sound
 
 FORMAT = 1
 """The version of what is written. It changes when an older reader would misunderstand; new fields do not change it."""
@@ -100,7 +102,7 @@ class Slot:
     def _since(self, seen: ProcessSnapshot) -> tuple[PoolSnapshot, ...]:
         """Return what belongs into this letter: what others of ours hold already is not counted again."""
         whole = add_up((*map(counted, seen.left), *seen.pools)) if seen.left else seen.pools
-        return since(whole, self._base.pools)[:_MOST_POOLS]
+        return _sound(since(whole, self._base.pools)[:_MOST_POOLS])
 
     def _post(
         self,
@@ -167,3 +169,18 @@ class Slot:
 
     def _path(self) -> Path:
         return self.directory / f"{self._name}.json"
+
+
+def _sound(pools: tuple[PoolSnapshot, ...]) -> tuple[PoolSnapshot, ...]:
+    """Leave out pools that no reader takes: it would take none of the others either."""
+    sound = tuple(filter(is_sound, pools))
+    if len(sound) < len(pools):
+        try:
+            _complain(next(pool for pool in pools if not is_sound(pool)))
+        except ValueError:
+            contain("publish")
+    return sound
+
+
+def _complain(pool: PoolSnapshot) -> None:
+    raise ValueError(f"the settings or figures of pool {pool.identity.name} cannot be published; it is left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import ssl
 import stat
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ Verify = Literal["full", "ca", "none"]
 
 _LARGEST = 4 * 1024 * 1024  # bytes; a machine's whole list of authorities is a quarter of a megabyte
 _KEPT = 64
+_PEM = re.compile(r"-----BEGIN|\n|[A-Za-z0-9+/]{64}")
 _NO_CERTIFICATE = "holds no certificate in PEM form, or a broken one; it begins with -----BEGIN CERTIFICATE-----"
 
 # Where Debian, Red Hat and Alpine keep the list, for a Python that was built elsewhere.
@@ -56,6 +58,9 @@ def check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
+        if _PEM.search(str(path)):
+            # Not repeated: it may be a key.
+            raise ValueError("is no path but what belongs into a file; write the path of that file") from None
         raise ValueError(f"cannot read {path}: {error.strerror}; make the file readable to this process") from None
     if found.st_size > _LARGEST:
         raise ValueError(f"{path} has {found.st_size} bytes, too many for certificates; write the path of another file")

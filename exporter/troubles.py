@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from exporter.conclusions import Match, Trouble
 from exporter.labels import TROUBLES
-from exporter.records import Match, PoolSnapshot, Trouble
+from exporter.records import PoolSnapshot
 
 
 def troubles(pool: PoolSnapshot, server: str, *, matches: tuple[Match, ...]) -> tuple[Trouble, ...]:

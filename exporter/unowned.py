@@ -7,12 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from exporter.acquaintance import Home, Known
 from exporter.buckets import SLEEP_BUCKETS
-from exporter.records import Report, ServerSnapshot, Unowned
+from exporter.conclusions import Report, Unowned
+from exporter.folding import OTHER
+from exporter.records import ServerSnapshot
 from exporter.sightings import SETTLED
 
 SHORTEST = 5.0
 """Seconds that a session must have slept to be counted. A connection that is being made sleeps too, until its pool has
 it and its process has said so, which a busy machine may delay."""
+
+MOST_CLIENTS = 1000
+"""Of how many clients of a server they are told apart."""
 
 
 def unowned(
@@ -33,7 +38,16 @@ def unowned(
     for row in sample.unclaimed:
         if Home(row.user, row.database, row.client, row.place) in homes:
             shown[row.user, row.database, row.client] += _asleep_for(row.counts, max(newest, SHORTEST))
-    return tuple(Unowned(server, *client, count) for client, count in sorted(shown.items()))
+    return tuple(Unowned(server, *client, count) for client, count in sorted(_few(shown).items()))
+
+
+def _few(shown: Counter[tuple[str, str, str]]) -> Counter[tuple[str, str, str]]:
+    """Add up the smallest where there are too many; equals are told apart by their names."""
+    ranked = sorted(shown, key=lambda client: (-shown[client], client))
+    few = Counter({client: shown[client] for client in ranked[:MOST_CLIENTS]})
+    if len(ranked) > MOST_CLIENTS:
+        few[OTHER, OTHER, OTHER] += sum(shown[client] for client in ranked[MOST_CLIENTS:])
+    return few
 
 
 def has_ids(report: Report) -> bool:

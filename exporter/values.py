@@ -16,6 +16,7 @@ from types import MappingProxyType
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from exporter import files, options
 from exporter.yaml_nodes import Tagged
 
 DIALECTS: Mapping[str, tuple[str, str]] = {
@@ -81,15 +82,17 @@ def database_url(text: str, *, offers: Offers = NO_OFFERS) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise ValueError(f"is no database URL; write {DATABASE_URL}") from None
-    if url.password is not None or any("passw" in key.lower() for key in url.query):
+    if url.password is not None or any(_is_secret(key) for key in url.query):
         raise ValueError("holds a password; take it out, and write password: !env NAME under the url")
     if url.port is not None and not 0 < url.port < 65536:
-        raise ValueError(f"port {shown(str(url.port))} is not between 1 and 65535")
+        # Not repeated: of USER:PASSWORD/ without a host, it is the password.
+        raise ValueError("the port is not between 1 and 65535; write the server's, or none for the usual one")
     if _load(url.get_backend_name(), offers):
         return url
     drivername = _drivername(url.drivername, offers)
     if not url.host and not _PLACES & url.query.keys():
         raise ValueError(f"names no host; write {DATABASE_URL}, or ?unix_socket=PATH (PostgreSQL: ?host=FOLDER)")
+    options.check(url.set(drivername=drivername))
     return url.set(drivername=drivername)
 
 
@@ -160,6 +163,10 @@ def shown(text: str) -> str:
     return f"'{text}'" if len(text) <= 60 and "://" not in text else f"this text of {len(text)} characters"
 
 
+def _is_secret(key: str) -> bool:
+    return "passw" in key.lower() or key.lower() in ("pass", "pwd")
+
+
 def _load(dialect: str, offers: Offers) -> bool:
     """Load the family of a dialect that others bring along; return False when there is none to load."""
     if dialect in DIALECTS or dialect not in offers:
@@ -183,11 +190,16 @@ def _drivername(given: str, offers: Offers) -> str:
 
 
 def _from_environment(name: str, environment: Mapping[str, str]) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
+    # Neither is repeated: what is no usual name, and names nothing either, may be the password itself.
+    if name not in environment and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError("!env needs the name of an environment variable, such as !env DB_PASSWORD")
     if not environment.get(name):
         state = "empty" if name in environment else "not set"
         raise ValueError(f"the environment variable {name} is {state}; set it to the password")
+    try:
+        environment[name].encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the environment variable {name} is not UTF-8; set it to the password in UTF-8") from None
     return environment[name]
 
 
@@ -196,13 +208,14 @@ def _from_file(name: str, folder: Path) -> str:
         raise ValueError("!file needs a path, such as !file /run/secrets/db_password")
     path = folder / name
     try:
-        with path.open("rb") as file:
-            content = file.read(_LONGEST_SECRET + 1)
+        content = files.read(path)
         text = content.decode().rstrip("\r\n")
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}; make the file readable to this process") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8; a password file holds one line of text") from None
+    except files.UnfitError as error:
+        raise ValueError(f"{path} {error}") from None
     if not text:
         raise ValueError(f"{path} is empty; write the password into it")
     if len(content) > _LONGEST_SECRET or "\n" in text:

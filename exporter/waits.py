@@ -94,5 +94,8 @@ def _timed(ear: Ear, wait: Callable[..., Any], *args: Any) -> Any:
         try:
             if waiting.pop(me, None) is not None and ear.active:
                 ear.waited[me] = ear.waited.get(me, 0.0) + time.perf_counter() - began
-        except Exception:
-            contain("wait")
+        except Exception as error:
+            if ear.asynchronous:  # what the queue has just given us would be lost
+                contain("wait")
+            else:
+                contain_ours("wait", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -17,7 +18,6 @@ from sqlalchemy.pool import Pool
 from exporter.collectors import Content
 from exporter.contained import contain, contained_errors, start_from_zero
 from exporter.farewell import Farewell
-from exporter.merge import add_up
 from exporter.metrics.contained import CONTAINED
 from exporter.metrics.drift import DRIFT, drifts
 from exporter.metrics.pool import POOL
@@ -29,6 +29,7 @@ from exporter.wish import Wish, default_leak_after
 
 DIRECTORY_VARIABLE = "POOL_EXPORTER_DIR"
 _MARK = "pool_exporter_watch"
+_FEW = 10  # pools that are read within a fork, which waits for that: a millisecond for each on a busy machine
 
 _log = logging.getLogger(__name__)
 
@@ -51,36 +52,39 @@ class Watch:
 
         Raises ValueError when the registry has somebody else's metrics of our names, if the pool is asked for by name.
         """
-        if self._heir is not None:
-            return self._heir.add(target, wish)
         with self._lock:
-            self._pages.forget_registries()
-            monitor = self.find(target)
-            if monitor is None:
-                page = self._pages.page(wish)
-                limit = default_leak_after() if wish.leak_after is None else wish.leak_after
-                monitor = PoolMonitor(target, name=wish.name, leak_after=limit, call_sites=wish.call_sites is not False)
-                page.enter(monitor)
-            else:
-                self._pages.show(monitor, wish)
-                monitor.follow(target)
-                monitor.configure(name=wish.name, leak_after=wish.leak_after, call_sites=wish.call_sites)
-            if isinstance(target, Engine):
-                self._by_engine[target] = monitor
-            self._publish()
-            monitor.ring(self._ring, always=self._calling)
-            return monitor
+            heir = self._heir  # looked at with the lock: it may come while we wait for that
+            if heir is None:
+                return self._added(target, wish)
+        return heir.add(target, wish)
+
+    def _added(self, target: Engine | Pool, wish: Wish) -> PoolMonitor:
+        self._pages.forget_registries()
+        monitor = self.find(target)
+        if monitor is None:
+            page = self._pages.page(wish)
+            limit = default_leak_after() if wish.leak_after is None else wish.leak_after
+            monitor = PoolMonitor(target, name=wish.name, leak_after=limit, call_sites=wish.call_sites is not False)
+            page.enter(monitor)
+        else:
+            self._pages.show(monitor, wish)
+            monitor.follow(target)
+            monitor.configure(name=wish.name, leak_after=wish.leak_after, call_sites=wish.call_sites)
+        if isinstance(target, Engine):
+            self._by_engine[target] = monitor
+        self._publish()
+        monitor.ring(self._ring, always=self._calling)
+        return monitor
 
     def remove(self, target: Engine | Pool) -> None:
         """Stop watching the pool of ``target``; nothing happens when it is not watched."""
-        if self._heir is not None:
-            self._heir.remove(target)
-            return
         with self._lock:
-            monitor = self.find(target)
+            heir, monitor = self._heir, self.find(target)
             if monitor is not None:
                 self._pages.leave(monitor)
                 monitor.stop()
+        if heir is not None:
+            heir.remove(target)
 
     def find(self, target: Engine | Pool) -> PoolMonitor | None:
         """Return the monitor of the pool of ``target``: two engines may share one, or have one of an older engine."""
@@ -125,13 +129,13 @@ class Watch:
         """Return what this process publishes: pools of one name are added up."""
         # Before the pools are read: whatever is in them then was still there at this moment or came later.
         taken = time.time()
+        pools, left = self._pages.read(self._lock)
         with self._lock:
-            pools = [pool for page in self._pages.values() for pool in page.snapshots()]
-            left, monitors = tuple(self._pages.left.values()), self._monitors()
+            monitors = self._monitors()
         _speak(monitors)
         self._farewell.prepare()
         contained = contained_errors()
-        return ProcessSnapshot(os.getpid(), taken, add_up(pools), host=_host(), contained=contained, left=left)
+        return ProcessSnapshot(os.getpid(), taken, pools, host=_host(), contained=contained, left=left)
 
     def _hand_in(self, left: tuple[PoolSnapshot, ...]) -> None:
         with self._lock:
@@ -153,10 +157,11 @@ class Watch:
         self._lock, self._pid = threading.RLock(), os.getpid()
         start_from_zero()
         self._pages.forget_counts()
-        for monitor in self._monitors():
+        monitors = self._monitors()
+        for monitor in monitors:
             monitor.after_fork()
         if self._publisher is not None:
-            self._awake(self._publisher.start_in_child)
+            self._awake(functools.partial(self._publisher.start_in_child, say=len(monitors) <= _FEW))
 
     def stop(self) -> None:
         """Publish for the last time, at the end of the process. May be called again."""
@@ -180,8 +185,9 @@ class Watch:
         return self._pages.monitors()
 
     def _look(self, page: Page) -> Content:
+        snapshots, _left = self._pages.read(self._lock, page)
         with self._lock:
-            snapshots, monitors = page.snapshots(), list(page.monitors)
+            monitors = list(page.monitors)
         _speak(monitors)
         return ((POOL, snapshots), (DRIFT, drifts(snapshots)), (CONTAINED, (contained_errors(),)))
 

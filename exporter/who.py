@@ -29,11 +29,25 @@ def task_reference() -> weakref.ref[Any] | None:
 
 def thread_names() -> Mapping[int | None, str]:
     """Return the names of the threads that live, to look up many."""
-    return {thread.ident: thread.name for thread in threading.enumerate()}
+    return {thread.ident: _text(thread.name) for thread in threading.enumerate()}
 
 
 def named(holder: Any, threads: Mapping[int | None, str] | None = None) -> str:
-    """Return the name of the thread or task that took a connection, as far as it can still be told."""
+    """Return the name of the thread or task that took a connection, as far as it can still be told.
+
+    Never raises: a task may be of a class of the application's, which need not have a name.
+    """
+    try:
+        return _named(holder, threads)
+    except Exception:
+        return UNKNOWN
+
+
+def _text(name: object) -> str:
+    return name if isinstance(name, str) else UNKNOWN
+
+
+def _named(holder: Any, threads: Mapping[int | None, str] | None) -> str:
     if isinstance(holder, int):
         threads = thread_names() if threads is None else threads
         if holder in threads:

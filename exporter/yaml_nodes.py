@@ -48,12 +48,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a file: where, under which key, and what to do."""
+    """One thing that is wrong with a file: where, under which key, and what to do.
+
+    ``file`` is empty for the configuration itself, and else names a file that it leads to.
+    """
 
     line: int
     path: str
     message: str
     column: int = 1
+    file: str = ""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (f"{self.line}:{self.column}", self.path, self.message) if part)
@@ -61,17 +65,24 @@ class Fault:
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds: dict, list, str, None, Tagged and Refused; the places of its keys and values; its faults."""
+    """What a file holds: dict, list, str, None, Tagged and Refused; the places of its keys and values; its faults.
+
+    ``plain`` are the places of texts that YAML itself takes for something else, each with what: int, bool and so on.
+    """
 
     value: Any
     keys: Mapping[Keys, Place]
     values: Mapping[Keys, Place]
     faults: tuple[Fault, ...]
+    plain: Mapping[Keys, str] = field(default_factory=dict)
 
 
-def parse(content: bytes) -> Document:
-    """Read one YAML document. Never raises: whatever is wrong stands in ``faults``."""
-    walk = _Walk()
+def parse(content: bytes, *, lines: bool = False) -> Document:
+    """Read one YAML document. Never raises: whatever is wrong stands in ``faults``.
+
+    Only with ``lines`` may a text have several, as a certificate has that is written out.
+    """
+    walk = _Walk(lines=lines)
     try:
         node = _compose(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -81,19 +92,23 @@ def parse(content: bytes) -> Document:
         walk.fault(error.place, (), error.message)
     else:
         value = None if node is None else walk.value(node, ())
-        return Document(value, walk.keys, walk.values, tuple(walk.faults))
+        return Document(value, walk.keys, walk.values, tuple(walk.faults), walk.plain)
     return Document(Refused.REFUSED, {}, {}, tuple(walk.faults))
 
 
 def dotted(keys: Keys) -> str:
-    """Write a key path: ``servers.orders.pools[1]``. A key with other characters than a name's is quoted."""
+    """Write a key path: ``servers.orders.pools[1]``. A key with other characters than a name's is quoted.
+
+    Of one with a colon, what follows is left out: where a blank is missing after the colon, it may be a secret.
+    """
     text = ""
     for key in keys:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
             text += "." if text else ""
-            text += key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False)
+            told = re.sub(":.*", ":...", key)
+            text += told if re.fullmatch(r"[\w-]+", told) else json.dumps(told, ensure_ascii=False)
     return text
 
 
@@ -118,7 +133,9 @@ class _Composer(yaml.SafeLoader):
         # Nothing refers to an anchor here; without its name PyYAML cannot find it used twice either.
         event.anchor = None
         if self.depth == _DEEPEST:
-            raise _SyntaxError(_spot(start), f"is nested more than {_DEEPEST} deep")
+            raise _SyntaxError(
+                _spot(start), f"is nested more than {_DEEPEST} deep; no key of ours is, see config.example.yaml"
+            )
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -137,7 +154,9 @@ def _compose(text: str) -> yaml.Node | None:
         raise _SyntaxError(_spot(error.problem_mark or loader.get_mark()), _words(error)) from None
     except (ValueError, OverflowError):
         # PyYAML turns "\U7fffffff" into a character, and %YAML 99... into a number, without a look at what comes out.
-        raise _SyntaxError(_spot(loader.get_mark()), "is no YAML: a number or an escape is out of range") from None
+        raise _SyntaxError(
+            _spot(loader.get_mark()), "is no YAML: a number or an escape is out of range; write another"
+        ) from None
     finally:
         loader.dispose()
 
@@ -163,9 +182,11 @@ def _start(node: yaml.Node) -> Place:
 class _Walk:
     """Goes once through the nodes, and gathers values, places and faults."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = False) -> None:
+        self._lines = lines
         self.keys: dict[Keys, Place] = {}
         self.values: dict[Keys, Place] = {}
+        self.plain: dict[Keys, str] = {}
         self.faults: list[Fault] = []
 
     def fault(self, place: Place, keys: Keys, message: str) -> Refused:
@@ -185,11 +206,13 @@ class _Walk:
     def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> str | Tagged | Refused | None:
         if node.tag == _ALIAS:
             return self.fault(_start(node), keys, "aliases are not read here; a text that begins with * needs quotes")
-        unprintable = _unprintable(node.value)
+        unprintable = _unprintable(node.value.replace("\n", "") if self._lines else node.value)
         if unprintable:
             return self.fault(_start(node), keys, f"holds the unprintable character {unprintable}; remove it")
         if node.tag == f"{_CORE}null":
             return None
+        if node.tag in _TEXTS and node.tag != f"{_CORE}str":
+            self.plain[keys] = node.tag.removeprefix(_CORE)
         return node.value if node.tag in _TEXTS else Tagged(node.tag, node.value)
 
     def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
@@ -211,7 +234,9 @@ class _Walk:
         if node.tag == f"{_CORE}merge":
             self.fault(_start(node), keys, "merge keys (<<) are not read here; write the keys out")
         elif node.tag not in _TEXTS or not isinstance(node, yaml.ScalarNode):
-            self.fault(_start(node), keys, "a key must be a plain text")
+            self.fault(
+                _start(node), keys, "a key must be a plain text; see config.example.yaml for those that there are"
+            )
         elif _unprintable(node.value):
             message = f"a key holds the unprintable character {_unprintable(node.value)}; remove it"
             self.fault(_start(node), keys, message)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from exporter.conclusions import Finding
 from exporter.findings import figures, settings
 from exporter.findings.capacity import capacity_exceeds_server_limit
 from exporter.findings.case import Case, Check
 from exporter.labels import FINDINGS
-from exporter.records import Finding, PoolSnapshot, ServerSnapshot
+from exporter.records import PoolSnapshot, ServerSnapshot
 
 CHECKS: tuple[Check, ...] = (
     settings.recycle_exceeds_server_timeout,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from exporter.conclusions import Finding
 from exporter.findings.case import Case
-from exporter.records import Finding, PoolSnapshot
+from exporter.records import PoolSnapshot
 
 _ENDLESS = float("inf")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from exporter.records import Finding, Histogram, PoolSnapshot, ServerSnapshot
+from exporter.conclusions import Finding
+from exporter.records import Histogram, PoolSnapshot, ServerSnapshot
 
 IDLE_TIMEOUTS = ("wait_timeout", "idle_session_timeout")
 """What ends a session that sleeps. Pools do not log in as interactive clients, which have a timeout of their own."""
@@ -65,5 +67,5 @@ def summed(histograms: Iterable[Histogram | None]) -> Histogram:
 
 
 def plain(number: float) -> str:
-    """Write a number as people do: whole ones without a point, others with three digits."""
-    return str(int(number)) if number == int(number) else f"{number:.3g}"
+    """Write a number as people do: whole ones without a point, others with three digits, endless ones as inf."""
+    return str(int(number)) if math.isfinite(number) and number == int(number) else f"{number:.3g}"

@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from exporter.buckets import USE_BUCKETS, WAIT_BUCKETS
+from exporter.conclusions import Finding
 from exporter.findings.case import IDLE_TIMEOUTS, Case, half, plain, summed
-from exporter.records import Finding, PoolSnapshot
+from exporter.records import PoolSnapshot
 
 ENOUGH = 1000
 """Checkouts, or pings, that must have been seen before their shares mean anything."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from exporter.conclusions import Finding
 from exporter.findings.case import IDLE_TIMEOUTS, Case, Timeout, half, keeps, plain
-from exporter.records import Finding
 
 PATIENCE = 30.0
 """Seconds after which the usual client, proxy or worker has given up; SQLAlchemy's own default is as long."""

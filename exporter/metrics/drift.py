@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from exporter.conclusions import Drift
 from exporter.metrics.table import Metric, Table, one
-from exporter.records import Drift, PoolSnapshot
+from exporter.records import PoolSnapshot
 
 DRIFT: Table[Drift] = Table(
     labels=("pool", "between"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from exporter.conclusions import Finding
 from exporter.metrics.table import Metric, Table, one
-from exporter.records import Finding
 
 FINDING: Table[Finding] = Table(
     labels=("pool", "server", "finding"),

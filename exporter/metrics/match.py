@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from exporter.conclusions import Match, Unowned
 from exporter.metrics.table import Metric, Table, Value, one
-from exporter.records import Match, Unowned
 
 
 def _if_possible(match: Match, value: Value) -> Value:
@@ -30,7 +30,8 @@ MATCH: Table[Match] = Table(
         Metric(
             "sqlalchemy_pool_stale_connections",
             "gauge",
-            "Connections idle in the pool that the server has ended: without a ping, the next user gets an error.",
+            "Connections idle in the pool that the server has ended, too young for pool_recycle: without a ping, "
+            "the next user gets an error.",
             one(lambda match: _if_possible(match, match.stale)),
         ),
         Metric(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from exporter.folding import few_sites
 from exporter.metrics.pool_counts import POOL_COUNTS
 from exporter.metrics.table import Metric, Samples, Table, by_label, one
 from exporter.records import PoolSnapshot
 
 
 def _sites(get: Callable[[PoolSnapshot], Mapping[str, int]]) -> Callable[[PoolSnapshot], Samples]:
-    return lambda pool: [((site,), count) for site, count in get(pool).items()]
+    return lambda pool: [((site,), count) for site, count in few_sites(get(pool)).items()]
 
 
 _NOW: tuple[Metric[PoolSnapshot], ...] = (
@@ -118,7 +119,7 @@ _SETTINGS: tuple[Metric[PoolSnapshot], ...] = (
     Metric(
         "sqlalchemy_pool_pre_ping",
         "gauge",
-        "1 when pool_pre_ping is on, else 0.",
+        "1 when pool_pre_ping is on, in every process of the pool, else 0.",
         one(lambda pool: None if pool.pre_ping is None else float(pool.pre_ping)),
     ),
 )

@@ -11,14 +11,13 @@ from exporter.buckets import (
     WAIT_BUCKETS,
 )
 from exporter.labels import CLOSE_REASONS, INVALIDATION_CAUSES, STALE_CODES
-from exporter.metrics.table import Metric, Samples, by_label, one
+from exporter.metrics.table import Metric, Samples, among, by_label, one
 from exporter.records import PoolSnapshot
 
 
 def _stale(pool: PoolSnapshot) -> Samples:
-    known = dict.fromkeys(STALE_CODES, 0)
     for found, met in (("ping", pool.stale_ping), ("use", pool.stale_use)):
-        for code, count in {**known, **met}.items():
+        for code, count in among(STALE_CODES, met).items():
             yield (found, code), count
 
 

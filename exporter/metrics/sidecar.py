@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.labels import REJECT_REASONS
+from exporter.labels import FOLDED, REJECT_REASONS
 from exporter.metrics.contained import contained_errors_row
 from exporter.metrics.table import Metric, Table, by_label, one
 
@@ -29,6 +29,7 @@ class Self:
     configured_at: float
     contained: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    folded: Mapping[str, int] = field(default_factory=dict)
 
 
 SELF: Table[Self] = Table(
@@ -61,6 +62,13 @@ SELF: Table[Self] = Table(
             "Files among the published snapshots that were not read, each version of a file once, by reason.",
             by_label(lambda self: self.rejected, REJECT_REASONS),
             labels=("reason",),
+        ),
+        Metric(
+            "pool_exporter_labels_folded",
+            "gauge",
+            "Names of each kind that are too many to be shown one by one, and are summed as other; long ones are cut.",
+            by_label(lambda self: self.folded, FOLDED),
+            labels=("kind",),
         ),
     ),
 )

@@ -50,13 +50,14 @@ def by_label(get: Callable[[S], Mapping[str, float]], known: tuple[str, ...] = (
     One that is not known, from a newer version or from a file that somebody forged, is summed as ``other`` where there
     is that, and else left out: what a page shows is bounded.
     """
+    return lambda subject: (((label,), value) for label, value in among(known, get(subject)).items())
 
-    def read(subject: S) -> Samples:
-        values: dict[str, float] = dict.fromkeys(known, 0)
-        for label, value in get(subject).items():
-            shown = label if label in values or not known else "other"
-            if shown in values or not known:
-                values[shown] = values.get(shown, 0) + value
-        return (((label,), value) for label, value in values.items())
 
-    return read
+def among(known: tuple[str, ...], found: Mapping[str, float]) -> dict[str, float]:
+    """Return the values of all known labels, those of unknown ones as `by_label` does; all, where none is known."""
+    values: dict[str, float] = dict.fromkeys(known, 0)
+    for label, value in found.items():
+        shown = label if label in values or not known else "other"
+        if shown in values or not known:
+            values[shown] = values.get(shown, 0) + value
+    return values

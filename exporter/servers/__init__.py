@@ -40,5 +40,5 @@ def family(dialect: str) -> Family:
         return cast("Family", importlib.import_module(FAMILIES[dialect]))
     found = entry_points.offers(FAMILIES).get(dialect)
     if found is None:
-        raise FamilyError(f"nobody brings the family of servers '{dialect}' along")
+        raise FamilyError(f"nobody brings the family of servers '{dialect}' along; install the package that does")
     return found()

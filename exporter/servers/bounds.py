@@ -7,16 +7,14 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exporter.records import HeldTransaction, Histogram, ServerSnapshot, SessionGroup, Sleepers
+from exporter.folding import OTHER
+from exporter.records import HeldTransaction, Histogram, ServerSnapshot, SessionGroup, Sleepers, Unclaimed
 
 CLIENTS = 1000
 """Of how many clients (user, database and client) a server's sessions are told apart."""
 
 ACCOUNTS = 250
 """Of how many accounts (user and database) the sleep and the transactions of a server's sessions are told apart."""
-
-OTHER = "other"
-"""What those are called, in every label, that are added up: the smallest, and those of no pool first."""
 
 CROWDED = f"has more than {CLIENTS} clients or {ACCOUNTS} accounts; the smallest are added up as '{OTHER}' from now on"
 
@@ -29,17 +27,20 @@ def bounded(snapshot: ServerSnapshot, *, clients: int = CLIENTS, accounts: int =
     sessions: Counter[tuple[str, str, str]] = Counter()
     for group in snapshot.groups:
         sessions[group.user, group.database, group.client] += group.count
-    asleep = {(some.user, some.database): sum(some.sleep_seconds.counts) for some in snapshot.sleepers}
+    asleep = Counter({(some.user, some.database): 0 for some in snapshot.transactions})
+    asleep.update({(some.user, some.database): sum(some.sleep_seconds.counts) for some in snapshot.sleepers})
     few_clients = _smallest(sessions, [client for client in sessions if client[:2] in owned], most=clients)
     few_accounts = _smallest(asleep, [account for account in asleep if account in owned], most=accounts)
-    if not few_clients and not few_accounts:
+    if not few_clients and not few_accounts and len(snapshot.unclaimed) <= clients and _differ(snapshot):
         return snapshot
     return replace(
         snapshot,
-        crowded=True,
+        crowded=bool(few_clients or few_accounts),
+        folded={**snapshot.folded, "client": len(few_clients), "account": len(few_accounts)},
         groups=_groups(snapshot.groups, few_clients),
         sleepers=_sleepers(snapshot.sleepers, few_accounts),
         transactions=_transactions(snapshot.transactions, few_accounts),
+        unclaimed=_unclaimed(snapshot, most=clients),
     )
 
 
@@ -50,6 +51,27 @@ def _smallest(sizes: Mapping[_Key, int], first: Collection[_Key], *, most: int) 
     kept = set(first)
     ranked = sorted(sizes, key=lambda key: (key not in kept, -sizes[key], key))
     return frozenset(ranked[most - 1 :])
+
+
+def _differ(snapshot: ServerSnapshot) -> bool:
+    """Tell whether no two rows have the same names, as those have that begin alike and were cut."""
+    groups = {(each.user, each.database, each.client, each.state) for each in snapshot.groups}
+    asleep = {(each.user, each.database) for each in snapshot.sleepers}
+    held = {(each.user, each.database) for each in snapshot.transactions}
+    lengths = (len(snapshot.groups), len(snapshot.sleepers), len(snapshot.transactions))
+    return (len(groups), len(asleep), len(held)) == lengths
+
+
+def _unclaimed(snapshot: ServerSnapshot, *, most: int) -> tuple[Unclaimed, ...]:
+    """Keep those that look like sessions of the pools, then those of their accounts, then the largest."""
+    homes = {(*(each.account or ()), each.client, each.place) for each in snapshot.sessions.values()}
+    accounts = {home[:2] for home in homes}
+
+    def rank(row: Unclaimed) -> tuple[bool, bool, int, tuple[str, ...]]:
+        home = (row.user, row.database, row.client, row.place)
+        return home not in homes, home[:2] not in accounts, -sum(row.counts), home
+
+    return tuple(sorted(snapshot.unclaimed, key=rank)[:most])
 
 
 def _groups(groups: Iterable[SessionGroup], few: Collection[tuple[str, str, str]]) -> tuple[SessionGroup, ...]:

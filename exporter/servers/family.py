@@ -18,20 +18,38 @@ PROGRAM_NAME = "pool_exporter"
 """What a sampler's connection is called on the server, so that a DBA can read it and its sisters leave it out."""
 
 
+_NO_THREAD = "can't start new thread"  # what Python says where there is no room for one
+
+
 class SampleError(Exception):
     """A sample that failed, with the reason as one of a short fixed list; the message is one line, without secrets.
 
     ``hidden`` is how many sessions exist that the sampler may not see, where that is why and they can be counted.
-    ``busy`` is for how many seconds the server has worked on it, where that is known; else 0.
+    ``busy`` is for how many seconds the server has worked on it, where that is known; else 0. ``unforeseen`` is what no
+    server, driver or family has said: a fault of ours, or of the URL's options.
     """
 
     def __init__(
-        self, reason: SampleErrorReason, message: str, *, hidden: int | None = None, busy: float = 0.0
+        self,
+        reason: SampleErrorReason,
+        message: str,
+        *,
+        hidden: int | None = None,
+        busy: float = 0.0,
+        unforeseen: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason: SampleErrorReason = reason
         self.hidden = hidden
         self.busy = busy
+        self.unforeseen = unforeseen
+
+    @classmethod
+    def wrapping(cls, error: Exception, told: str) -> SampleError:
+        """Return one for an error that nobody has foreseen, ``told`` in a line; a want of memory is no fault."""
+        if isinstance(error, MemoryError) or str(error) == _NO_THREAD:
+            return cls("other", f"this process has no memory left for it, give it more ({told})")
+        return cls("other", told, unforeseen=True)
 
 
 class Outdated(Exception):  # noqa: N818  it is no error: a new connection puts it right

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from exporter.pace import steady
 from exporter.records import Instance
+from exporter.servers.sense import count, number, text
+
+_LONGEST = 1000  # characters that servers are told apart by
 
 
 @dataclass(frozen=True)
@@ -23,5 +26,7 @@ class Born:
 
 
 def born(identity: str, uptime: float, *, socket: str = "", port: int | None = None) -> Born:
-    """Note a server that has run for ``uptime`` seconds."""
-    return Born(identity, steady() - uptime, socket, port)
+    """Note a server that has run for ``uptime`` seconds; raise SampleError where it said what cannot be."""
+    since = steady() - number(uptime, "the time since its start")
+    where = text(socket, "the path of its socket")
+    return Born(identity[:_LONGEST], since, where, None if port is None else count(port, "its port"))

@@ -11,10 +11,12 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from exporter.folding import sentence
 from exporter.records import ServerSnapshot
 from exporter.servers.family import Family, Outdated, SampleError
+from exporter.servers.sense import changing, too_much, understanding
 from exporter.servers.tls import named
 from exporter.servers.whereabouts import Whereabouts
 from exporter.servers.wire import Wire
@@ -87,8 +89,11 @@ class Line:
     def concealed(self, said: str) -> str:
         """Return a text of a driver or of Python with the password crossed out, however it is written there."""
         secret = str(self._url.password or "")
-        escaped = (quote(secret, safe=safe) for safe in ("", "/", " +"))  # the last is SQLAlchemy's
-        for form in sorted({secret, repr(secret)[1:-1], quote_plus(secret), *escaped} - {""}, key=len, reverse=True):
+        # A password from the environment may be no UTF-8: Python then has half characters in it.
+        odd = "surrogateescape"
+        escaped = {quote(secret, safe=safe, errors=odd) for safe in ("", "/", " +")}  # the last is SQLAlchemy's
+        forms = {secret, repr(secret)[1:-1], quote_plus(secret, errors=odd), *escaped} - {""}
+        for form in sorted(forms, key=len, reverse=True):
             said = said.replace(form, "***")
         return said
 
@@ -111,7 +116,8 @@ class Line:
     def _answer(self, asked: AbstractSet[int], stale_after: float, clock: Callable[[], float]) -> ServerSnapshot:
         connection = self._dialled()
         self._asked_at = began = time.monotonic()
-        snapshot = self._family.sample(connection, asked=asked, stale_after=stale_after, clock=clock)
+        with understanding():
+            snapshot = self._family.sample(connection, asked=asked, stale_after=stale_after, clock=clock)
         self.answer_seconds = time.monotonic() - began
         return snapshot
 
@@ -128,7 +134,10 @@ class Line:
         except Exception as error:
             ended = time.monotonic()
             self._drop()
-            raise self._told(error, ended=ended, late=ended - began >= self._timeout) from error
+            told = self._told(error, ended=ended, late=ended - began >= self._timeout)
+            if told is error:
+                raise  # with itself as its cause, it would keep alive what the server has sent
+            raise told from error
         if self._wire.was_cut:
             # Cut in the moment of the last answer: the answer is good, the connection is not.
             self._drop()
@@ -136,16 +145,20 @@ class Line:
     def _dialled(self) -> Connection:
         if self._connection is None:
             engine, self._engine = self._engine or self._new_engine(), None
-            self._connection = engine.connect()
-            self._connection.info["memory"] = self._memory
-            self._asked_at = time.monotonic()
-            self._family.prepare(self._connection, timeout=round(self._timeout * _SERVERS_SHARE, 6))
+            with understanding():
+                self._connection = engine.connect()
+                self._connection.info["memory"] = self._memory
+                self._asked_at = time.monotonic()
+                self._family.prepare(self._connection, timeout=round(self._timeout * _SERVERS_SHARE, 6))
             self._dialled_at, self._dialled_now = self._steadily(), True
         return self._connection
 
     def _new_engine(self) -> Engine:
         # A new one each time: SQLAlchemy asks for the version once an engine, and an upgrade changes it.
-        return self._family.engine(self._url, timeout=self._timeout, wire=self._wire, tls=self._tls)
+        try:
+            return self._family.engine(self._url, timeout=self._timeout, wire=self._wire, tls=self._tls)
+        except (ValueError, ArgumentError) as error:
+            raise SampleError("other", f"the url makes no engine ({error}); mend its options, behind the ?") from error
 
     def _drop(self) -> None:
         _hang_up(self._connection, self._wire)
@@ -153,20 +166,24 @@ class Line:
 
     def _told(self, error: Exception, *, ended: float, late: bool) -> SampleError:
         busy = 0.0 if self._asked_at is None else ended - self._asked_at
+        if self._wire.was_flooded:
+            return too_much()
         if late:
             # On a kept connection the server may be frozen; one that has just answered to a login is at work.
             late_words = f"no answer within {self._timeout:g} s"
             return SampleError("timeout", late_words, busy=busy if self._dialled_now else 0.0)
         if isinstance(error, SampleError):
             return error
+        if isinstance(error, Outdated):
+            return changing()
         if isinstance(error, DBAPIError):
             said, reason = self._line(str(error.orig)), self._family.reason(error)
             said = said if self._tls is None else named(said)
             return SampleError(reason, said, busy=busy if reason == "timeout" else 0.0)
-        return SampleError("other", self._line(f"{type(error).__name__}: {error}"))
+        return SampleError.wrapping(error, self._line(f"{type(error).__name__}: {error}"))
 
     def _line(self, said: str) -> str:
-        return " ".join(self.concealed(said).split())
+        return sentence(self.concealed(said))
 
 
 def _hang_up(connection: Connection | None, wire: Wire) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from exporter.labels import SampleErrorReason
-from exporter.servers.family import PROGRAM_NAME
+from exporter.servers.family import PROGRAM_NAME, SampleError
+from exporter.servers.mysql_driver import Bounded
 from exporter.servers.mysql_sisters import announce
 from exporter.servers.tls import ANYBODY, tls_context
 from exporter.servers.wire import Wire, dial
@@ -84,15 +85,20 @@ def _connect(options: dict[str, Any], wire: Wire) -> object:
     try:
         line = dial(path or (connection.host, connection.port), options["connect_timeout"])
     except OSError as error:
-        raise pymysql.err.OperationalError(2003, f"cannot connect to {place} ({error})") from error
+        raise pymysql.err.OperationalError(
+            2003, f"cannot connect to {place} ({error}); is it up, and may this machine reach it?"
+        ) from error
     wire.hold(line.fileno())
     # A server that was frozen finds all that we have given up on when it goes on. It counts logins that break off, and
     # after max_connect_errors of them it lets nobody in from this host, the application neither. It counts no resets.
     wire.end_by(reset=True)
     try:
         connection.connect(line)
-    except (AssertionError, LookupError, ValueError, struct.error) as error:
-        said = f"{place} does not talk like MySQL or MariaDB ({type(error).__name__}: {error})"
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+        said = (
+            f"{place} does not talk like MySQL or MariaDB ({type(error).__name__}: {error}); "
+            "does something else listen there?"
+        )
         raise pymysql.err.OperationalError(_OTHER_PROTOCOL, said) from error
     wire.end_by(reset=False)
     connection.query(UNABRIDGED)
@@ -105,9 +111,29 @@ def _undialled(options: dict[str, Any]) -> Any:
     # PyMySQL would write a password in latin1; servers are told theirs in UTF-8.
     options = {**options, "password": str(options.get("password") or "").encode()}
     if any(name.startswith(("ssl", "read_default")) for name in options):
-        return pymysql.connect(**options, defer_connect=True)
+        return _made(options)
     # Nobody asked for TLS: PyMySQL then takes it where it is offered, and trusts whoever answers. So do we, but without
     # reading this machine's list of authorities for each connection, which takes 20 ms.
-    connection: Any = pymysql.connect(**options, ssl_disabled=True, defer_connect=True)
+    connection = _made({**options, "ssl_disabled": True})
     connection.ssl, connection.ctx = True, tls_context(ANYBODY)
     return connection
+
+
+def _made(options: dict[str, Any]) -> Any:
+    try:
+        # A server may ask whoever allows it for any file.
+        return Bounded(**{**options, "local_infile": False}, defer_connect=True)
+    except (
+        ArithmeticError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        said = (
+            f"PyMySQL does not take the options of the url ({type(error).__name__}: {error}); mend those behind the ?"
+        )
+        raise SampleError("other", said) from error

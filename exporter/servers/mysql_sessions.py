@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from exporter.buckets import SLEEP_BUCKETS
 from exporter.labels import SessionState
+from exporter.servers.family import SampleError
 from exporter.servers.mysql_sources import Source
 from exporter.servers.rows import Client, Row
+from exporter.servers.sense import TODO, count, key, number, text
 
 # Other commands of clients than Sleep that do no work of theirs (sessions of MySQL's X protocol have none), and those
 # of the server itself and of its replicas. Events of its scheduler run as `Connect` under their definers' names.
@@ -41,12 +44,13 @@ MOST_HOLDERS = 500
 GROUPED = """
 SELECT {client} AS whose,
     IF({command} = 'Sleep', INTERVAL({seconds}, {bounds}), -1 - FIELD(COALESCE({command}, ''), {doing})) AS doing,
-    IF({id} IN ({asked}), {id}, IF({id} IN ({held}), {some}, 0)) AS asked,
-    COUNT(*), SUM({seconds} + 0e0), MAX({seconds}), {oldest}
+    IF({id} IN ({asked}), {id}, {others}) AS asked,
+    COUNT(*), SUM({known} + 0e0), MAX({known}), {oldest}
 FROM {table} WHERE {connected}
 GROUP BY whose, doing, asked"""
 
-# The age of the oldest transaction of a group, where they are not asked for one by one.
+# Those that hold a transaction, and the age of the oldest, where they are not asked for one by one.
+HELD = "IF({id} IN ({held}), {some}, 0)"
 OLDEST = "MAX(IF({id} IN ({held}), ELT(INTERVAL({id}, {held}), {ages}) + 0e0, 0e0))"
 
 CLIENTS = """
@@ -102,8 +106,8 @@ def sessions(connection: Connection, source: Source, question: Question) -> list
     groups = _grouped(connection, source, question)
     if any(group.doing >= 0 and group.longest > question.uptime for group in groups):
         # Nobody sleeps longer than there is a server: a session may tell its own time (`SET timestamp`).
-        seconds = f"LEAST({source.columns['seconds']}, {question.uptime:.0f})"
-        source = replace(source, columns={**source.columns, "seconds": seconds})
+        limits = {name: f"LEAST({source.columns[name]}, {question.uptime:.0f})" for name in ("seconds", "known")}
+        source = replace(source, columns={**source.columns, **limits})
         groups = _grouped(connection, source, question)
     clients = _clients(connection, source, {group.client for group in groups if group.client is not None})
     # A client whose last session has ended since then has no name any more.
@@ -133,11 +137,31 @@ def _grouped(connection: Connection, source: Source, question: Question) -> list
         bounds=_listed(question.bounds),
         doing=", ".join(f"'{command}'" for command in DOING),
         asked=_listed(one_by_one),
-        held=_listed(held),
-        some=str(_SOME),
+        others=HELD.format(**source.columns, held=_listed(held), some=_SOME) if held else "0",
         oldest=OLDEST.format(**source.columns, held=_listed(held), ages=ages) if held else "0e0",
     )
-    return [_Group(*row) for row in connection.exec_driver_sql(statement)]
+    return [_read(*row) for row in connection.exec_driver_sql(statement)]
+
+
+def _read(*row: object) -> _Group:
+    client, doing, asked, sessions, seconds, longest, oldest = row
+    return _Group(
+        client=None if client is None else key(client, "a client's number"),
+        doing=_doing(doing),
+        asked=key(asked, "a session's id"),
+        count=count(sessions, "a number of sessions"),
+        seconds=number(0 if seconds is None else seconds, "a sum of seconds"),
+        longest=count(0 if longest is None else longest, "a session's time"),
+        oldest=number(oldest, "a transaction's age"),
+    )
+
+
+def _doing(said: object) -> int:
+    """Return what the sessions do: a bucket, or a place in DOING as a number below 0."""
+    known = key(said, "what sessions do")
+    if not -1 - len(DOING) <= known <= len(SLEEP_BUCKETS) + 1:
+        raise SampleError("query", f"the server's answer makes no sense: {known} is nothing that sessions do; {TODO}")
+    return known
 
 
 def _found(group: _Group, client: Client, question: Question, source: Source) -> Found:
@@ -153,9 +177,8 @@ def _found(group: _Group, client: Client, question: Question, source: Source) ->
         ours=group.asked in question.samplers,
         bucket=bisect_left(SLEEP_BUCKETS, reached),
         count=group.count,
-        # A clock that was set back makes them negative.
-        seconds=max(float(group.seconds), 0.0),
-        longest=max(float(group.longest), 0.0),
+        seconds=float(group.seconds),
+        longest=float(group.longest),
         stale=group.count if reached > question.stale_after else 0,
     )
     return Found(
@@ -184,9 +207,11 @@ def _clients(connection: Connection, source: Source, numbers: set[int]) -> Mappi
     return known
 
 
-def _named(source: Source, rows: Iterable[tuple[int, str, str, str]]) -> Iterator[tuple[int, Client]]:
-    for number, user, database, host in rows:
-        yield number, (user, database, place(host) if source.with_port else host)
+def _named(source: Source, rows: Iterable[Any]) -> Iterator[tuple[int, Client]]:
+    for client, user, database, host in rows:
+        where = text(host, "a client's host")
+        named = text(user, "a user"), text(database, "a database"), place(where) if source.with_port else where
+        yield key(client, "a client's number"), named
 
 
 def place(host: str) -> str:

@@ -15,7 +15,7 @@ CLIENT = "(CRC32({user}) << 32) ^ (CRC32({database}) << 16) ^ CRC32({place})"
 class Source:
     """A table that has a row for each session; ``columns`` are what the statements call them by.
 
-    ``place`` is the host without the client's port.
+    ``place`` is the host without the client's port; ``known`` is NULL where the time is not known, ``seconds`` 0.
     """
 
     table: str
@@ -39,6 +39,7 @@ def _process_list(table: str) -> Source:
         "place": "LEFT({0}, LENGTH(host) - LOCATE(':', REVERSE({0})))".format("CONVERT(host USING BINARY)"),
         "command": "CONVERT(command USING BINARY)",
         "seconds": "COALESCE(time, 0)",
+        "known": "time",
         "connected": "TRUE",
     }
     return Source(table, columns, with_port=True)
@@ -56,6 +57,7 @@ THREADS = Source(
         "place": "COALESCE(processlist_host, '')",
         "command": "processlist_command",
         "seconds": "COALESCE(processlist_time, 0)",
+        "known": "processlist_time",
         "connected": "(connection_type IS NOT NULL OR processlist_user IS NULL AND processlist_command = 'Sleep')",
     },
     with_port=False,

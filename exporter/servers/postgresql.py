@@ -21,6 +21,8 @@ from exporter.servers.postgresql_ends import ended_sessions, prepare_ends
 from exporter.servers.postgresql_login import dial, reason
 from exporter.servers.postgresql_settings import Account, Settings, instance, limit, settings, shortest
 from exporter.servers.rows import Row, group, sleepers, unclaimed
+from exporter.servers.sense import count, few, number
+from exporter.servers.sense import text as name
 from exporter.servers.tls import libpq_options
 from exporter.servers.wire import Wire
 from exporter.tls import Tls
@@ -59,7 +61,7 @@ SELECT id, pg_get_userbyid(usesysid) AS who, datname AS whence, client,
     COALESCE(host(client_addr), 'localhost') AS place, state, ours, hidden, newer,
     number, seconds, date_part('epoch', now() - changed) AS longest,
     date_part('epoch', now() - COALESCE(begun, changed)) AS transaction,
-    date_part('epoch', now() - started) AS age
+    date_part('epoch', now() - started) AS age, date_part('epoch', started) AS started
 FROM found JOIN pg_database ON oid = datid"""
 
 STATES: Mapping[str | None, SessionState] = {
@@ -173,29 +175,38 @@ def sample(
 
 def _found(connection: Connection, bounds: list[float], asked: AbstractSet[int]) -> Sequence[Any]:
     ids = sorted(id_ for id_ in asked if 0 < id_ <= _LARGEST_ID)
-    return connection.execute(text(SESSIONS), {"bounds": bounds, "ids": ids, "program_name": PROGRAM_NAME}).all()
+    values = {"bounds": bounds, "ids": ids, "program_name": PROGRAM_NAME}
+    return list(few(connection.execute(text(SESSIONS), values)))
 
 
 def _group(row: Any, bounds: list[float], stale_after: float) -> _Group:
     # The place among the bounds that they have slept longer than; a clock that was set back makes that none.
-    place = len(bounds) - (row.newer or 0)
+    place = len(bounds) - min(count(row.newer or 0, "a bucket"), len(bounds))
+    sessions = count(row.number, "a number of sessions")
     added_up = Row(
-        client=(row.who, row.whence, row.client),
-        state=STATES.get(row.state, "other"),
-        ours=row.ours,
+        client=(name(row.who, "a user"), name(row.whence, "a database"), name(row.client, "a client")),
+        state=_state(row),
+        ours=bool(row.ours),
         bucket=bisect_left(SLEEP_BUCKETS, bounds[place]) if place < len(bounds) else len(SLEEP_BUCKETS),
-        count=row.number,
-        seconds=max(row.seconds or 0.0, 0.0),
-        longest=max(row.longest or 0.0, 0.0),
-        stale=row.number if place > bounds.index(stale_after) else 0,
+        count=sessions,
+        seconds=float(number(row.seconds or 0.0, "a sum of seconds")),
+        longest=float(number(row.longest or 0.0, "a session's time")),
+        stale=sessions if place > bounds.index(stale_after) else 0,
     )
-    return _Group(added_up, row.hidden, max(row.transaction or 0.0, 0.0), row.place)
+    oldest = float(number(row.transaction or 0.0, "a transaction's age"))
+    return _Group(added_up, bool(row.hidden), oldest, name(row.place, "a place"))
 
 
 def _session(row: Any) -> Session:
-    slept = None if row.longest is None else max(row.longest, 0.0)
-    age = None if row.age is None else max(row.age, 0.0)
-    return Session(STATES.get(row.state, "other"), slept, (row.who, row.whence), row.client, row.place, age)
+    slept = None if row.longest is None else float(number(row.longest, "a session's time"))
+    age = None if row.age is None else float(number(row.age, "a session's age"))
+    account = name(row.who, "a user"), name(row.whence, "a database")
+    started = None if row.started is None else float(number(row.started, "a session's start"))
+    return Session(_state(row), slept, account, name(row.client, "a client"), name(row.place, "a place"), age, started)
+
+
+def _state(row: Any) -> SessionState:
+    return STATES.get(name(row.state, "a state"), "other")
 
 
 def _advice(groups: Iterable[_Group], hidden: int, *, account: str) -> str | None:

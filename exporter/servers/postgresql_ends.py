@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from exporter.servers.sense import few
+
 # PostgreSQL 13 does not count how its sessions end.
 COUNTED = "SELECT to_regproc('pg_stat_get_db_sessions_abandoned') IS NOT NULL, pg_postmaster_start_time()"
 ENDED = "SELECT datid, sessions_abandoned + sessions_fatal + sessions_killed FROM pg_stat_database"
@@ -42,5 +44,5 @@ def ended_sessions(connection: Connection) -> dict[str, int]:
     started, before = connection.info["started"], memory.get("ends")
     if before is None or before.started != started:
         before = _Ends(started)
-    memory["ends"] = now = before.then({id_: int(count) for id_, count in connection.exec_driver_sql(ENDED)})
+    memory["ends"] = now = before.then({id_: int(count) for id_, count in few(connection.exec_driver_sql(ENDED))})
     return {"client": now.total}

@@ -98,7 +98,9 @@ def dial(options: Mapping[str, Any], *, timeout: float, wire: Wire) -> psycopg.C
     try:
         attempts = conninfo_attempts(wanted)
     except UnicodeError as error:
-        raise psycopg.OperationalError(f"{wanted.get('host')!r} cannot be the name of a host") from error
+        raise psycopg.OperationalError(
+            f"{wanted.get('host')!r} cannot be the name of a host; write another into the url"
+        ) from error
     for left in range(len(attempts), 1, -1):
         # Each has its share of the time: behind the first may be a host that is gone without a word.
         share = (deadline - time.monotonic()) / left

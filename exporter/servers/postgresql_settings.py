@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from exporter.servers.instances import Born, born
+from exporter.servers.sense import few
 
 TIMEOUTS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
 RESERVES = ("superuser_reserved_connections", "reserved_connections")
@@ -91,7 +92,7 @@ class Settings:
 
 def limit(connection: Connection, limits: Mapping[str, str]) -> None:
     """Set a new session's own limits, and note for `settings` which of the timeouts are not everyone's."""
-    sources = connection.execute(text(SOURCES), {"names": list(TIMEOUTS)})
+    sources = few(connection.execute(text(SOURCES), {"names": list(TIMEOUTS)}))
     connection.info["covered"] = {name: source for name, source in sources if source in OUR_OWN}
     connection.execute(text(LIMITS), {"names": list(limits), "settings": list(limits.values())})
 
@@ -106,9 +107,10 @@ def instance(connection: Connection) -> Born:
 def settings(connection: Connection) -> Settings:
     """Read what the server allows now: a reload may have changed it."""
     names = ["server_version", "max_connections", *RESERVES, *TIMEOUTS]
-    found: dict[str, str] = {row.name: row.reset_val for row in connection.execute(text(SETTINGS), {"names": names})}
+    rows = few(connection.execute(text(SETTINGS), {"names": names}))
+    found: dict[str, str] = {row.name: row.reset_val for row in rows}
     exceptions: dict[Account, dict[str, float]] = {}
-    for user, database, setting in connection.execute(text(EXCEPTIONS), {"names": list(TIMEOUTS)}):
+    for user, database, setting in few(connection.execute(text(EXCEPTIONS), {"names": list(TIMEOUTS)})):
         name, _, value = setting.partition("=")
         exceptions.setdefault((user, database), {})[name] = _seconds(value)
     return Settings(
