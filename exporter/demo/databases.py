@@ -73,7 +73,7 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise LaunchError("found no free port of 127.0.0.1 between 20000 and 32767 in 100 tries")
+    raise LaunchError("found no free port of 127.0.0.1 between 20000 and 32767 in 100 tries; end what listens there")
 
 
 def debian_postgresql_binaries() -> Path | None:
@@ -132,13 +132,15 @@ def mariadb(folder: Path, *, settings: Mapping[str, str] = NO_SETTINGS, port: in
     port = port or free_port()
     _fits(folder / "mariadb.sock")
     password = _password(folder)
-    # As root, MariaDB wants to be told that root is meant.
-    command = ["--no-defaults", f"--datadir={folder / 'data'}", *(["--user=root"] if os.geteuid() == 0 else [])]
+    # A MariaDB that starts removes the temporary tables of all others whose tmpdir is the same, under their feet.
+    command = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
+    if os.geteuid() == 0:
+        command.append("--user=root")  # it wants to be told that root is meant
     if not (folder / "data").exists():
         same = [f"--{name}={MARIADB_SETTINGS[name]}" for name in ("innodb-log-file-size", "innodb-use-native-aio")]
         # --force: a machine that cannot look up its own name, as in a bare container, is good enough for us.
         run([installer, *command, "--skip-test-db", "--force", *same], folder)
-    places = {"socket": folder / "mariadb.sock", "pid-file": folder / "mariadb.pid", "tmpdir": folder}
+    places = {"socket": folder / "mariadb.sock", "pid-file": folder / "mariadb.pid"}
     chosen = {**MARIADB_SETTINGS, **places, "init-file": _administrator(folder, password), "port": port, **settings}
     command = [server, *command, *(f"--{name}={value}" for name, value in chosen.items())]
     program = Program(command, folder, stop=signal.SIGTERM, orphaned=signal.SIGKILL)

@@ -24,17 +24,24 @@ class Board(Protocol):
 
 
 class Display:
-    """Writes to standard output: colours and a table that changes in a terminal, else neither."""
+    """Writes to standard output: colours and a table that changes in a terminal, else neither; or nothing at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         terminal = sys.stdout.isatty()
         # Told, not guessed: variables such as FORCE_COLOR would put escape codes into files.
         self._console = (
-            Console(highlight=False)
+            Console(highlight=False, quiet=quiet)
             if terminal
-            else Console(force_terminal=False, no_color=True, color_system=None, width=PLAIN_WIDTH, highlight=False)
+            else Console(
+                force_terminal=False,
+                no_color=True,
+                color_system=None,
+                width=PLAIN_WIDTH,
+                highlight=False,
+                quiet=quiet,
+            )
         )
-        self._draws = terminal and not self._console.is_dumb_terminal
+        self._draws = terminal and not quiet and not self._console.is_dumb_terminal
         self._begun = time.monotonic()
 
     def say(self, *lines: str) -> None:
@@ -79,12 +86,14 @@ class _Plain:
     def __init__(self, display: Display) -> None:
         self.last: RenderableType = ""
         self._display = display
-        self._begun = time.monotonic()
+        self._begun: float | None = None
         self._lines = 0
 
     def show(self, table: RenderableType, line: str) -> None:
         self.last = table
-        seconds = time.monotonic() - self._begun
+        now = time.monotonic()
+        self._begun = now if self._begun is None else self._begun
+        seconds = now - self._begun
         if seconds >= self._lines * PLAIN_EVERY:
             self._lines += 1
             self._display.say(f"after {seconds:.0f} s: {line}")

@@ -22,6 +22,7 @@ GRACE = 2.0
 """Seconds that the databases have to end themselves and to free their shared memory."""
 
 _OVER = "over"
+_ENDED = 0
 
 
 class Guard:
@@ -33,6 +34,10 @@ class Guard:
     def watch(self, pid: int, *, orphaned: signal.Signals = signal.SIGKILL) -> None:
         """Send ``orphaned`` to the process group ``pid`` if we die."""
         self._say(f"{pid} {int(orphaned)}")
+
+    def forget(self, pid: int) -> None:
+        """Leave the process group ``pid`` alone from now on: it has been ended, and the number may become another's."""
+        self._say(f"{pid} {_ENDED}")
 
     def stand_down(self) -> None:
         """Leave everything alone: it has been ended in good order."""
@@ -63,8 +68,10 @@ def _listen(lines: Iterable[str]) -> dict[int, int]:
     for line in lines:
         if line.strip() == _OVER:
             return {}
-        pid, number = line.split()
-        watched[int(pid)] = int(number)
+        pid, number = map(int, line.split())
+        watched[pid] = number
+        if number == _ENDED:
+            del watched[pid]
     return watched
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -38,6 +39,14 @@ class Interruption:
         """Sleep, unless a signal comes or came; tell whether one did."""
         # What was written is never read: once a signal has come, it has come.
         return bool(select.select([self._reader], [], [], seconds)[0])
+
+    def turns(self, every: float, *, until: float) -> Iterator[None]:
+        """Give a turn now, then one every so many seconds, the last at ``until`` (monotonic); none after a signal."""
+        yield
+        while not self.wait(max(min(every, until - time.monotonic()), 0.0)):
+            yield
+            if time.monotonic() >= until:
+                return
 
     def check(self) -> None:
         """Raise when a signal came."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from exporter.demo.client import ask
+
 
 @dataclass(frozen=True)
 class Page:
@@ -26,6 +28,12 @@ class Page:
     def largest(self, name: str, **labels: str) -> float | None:
         """Return the largest sample of the metric ``name`` that has these labels; None when there are none."""
         return max((sample.value for sample in self.select(name, **labels)), default=None)
+
+
+def read(sidecar: str) -> Page | None:
+    """Scrape the sidecar at this address; None when it does not answer, and has its say the next time."""
+    answer = ask(f"{sidecar}/metrics")
+    return parse(answer.body) if answer.status == 200 else None
 
 
 def parse(text: str) -> Page:

@@ -73,7 +73,7 @@ def shop(directory: Path, main: Accounts, reports: Accounts) -> Start:
     return Start((*command, *options), env, f"http://127.0.0.1:{port}")
 
 
-def sidecar(folder: Path, directory: Path, accounts: Mapping[str, Accounts]) -> Start:
+def sidecar(folder: Path, directory: Path, accounts: Mapping[str, Accounts], *, leak_after: int = LEAK_AFTER) -> Start:
     """Write the sidecar's configuration, which names its secrets and holds none, and start it."""
     port = free_port()
     config = folder / "config.yaml"
@@ -82,7 +82,7 @@ def sidecar(folder: Path, directory: Path, accounts: Mapping[str, Accounts]) -> 
         for name, each in accounts.items()
     ]
     config.write_text(
-        "".join([CONFIG.format(port=port, directory=json.dumps(str(directory)), leak_after=LEAK_AFTER), *servers])
+        "".join([CONFIG.format(port=port, directory=json.dumps(str(directory)), leak_after=leak_after), *servers])
     )
     env = {_variable(name): each.exporter_password for name, each in accounts.items()}
     return Start((sys.executable, "-m", "exporter", "serve", "--config", config), env, f"http://127.0.0.1:{port}")

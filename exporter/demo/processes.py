@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from exporter.demo.interruption import Interruption
 STOP_SECONDS = 2.0
 """How long the parts may take to end by themselves, all together."""
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
+"""A busy machine takes its time to start a Python."""
+
 TAIL_LINES = 15
 
 
@@ -72,6 +74,20 @@ class Processes:
         self._guard.watch(database.pid, orphaned=orphaned)
         self._parts.append(Part(name, database.pid, database.log, lambda: _exit_code(database.pid)))
 
+    def forget(self, name: str) -> None:
+        """No longer miss the part called ``name``: it is about to be ended, or has been, on purpose."""
+        for part in [part for part in self._parts if part.name == name]:
+            self._guard.forget(part.pid)
+            self._parts.remove(part)
+
+    def end(self, name: str) -> None:
+        """End what was started as the part called ``name``, with all that it has started itself."""
+        pids = {part.pid for part in self._parts if part.name == name}
+        self.forget(name)
+        ending = [process for process in self._started if process.pid in pids]
+        self._started = [process for process in self._started if process.pid not in pids]
+        _end(ending)
+
     def check(self) -> None:
         """Raise PartError when one of the parts has ended."""
         for part in self._parts:
@@ -81,25 +97,35 @@ class Processes:
 
     def wait_for(self, part: Part, ready: Callable[[], bool]) -> None:
         """Return when ``ready`` says so; raise when a part ends before that, or nothing happens for too long."""
+        if not self.wait_until(ready):
+            raise PartError(f"{part.name} was not ready within {READY_SECONDS:.0f} s; {_tail(part)}")
+
+    def wait_until(self, come: Callable[[], bool]) -> bool:
+        """Wait until ``come`` says that something has; tell whether it did in time. Raises when a part ends."""
         deadline = time.monotonic() + READY_SECONDS
-        while not ready():
+        while not come():
             self.check()
             self._interruption.check()
             if time.monotonic() > deadline:
-                raise PartError(f"{part.name} was not ready within {READY_SECONDS:.0f} s; {_tail(part)}")
+                return False
             self._interruption.wait(0.05)
+        return True
 
     def stop(self) -> None:
         """End what was started: ask all at once, wait a little, then insist."""
-        for process in self._started:
-            _signal(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in self._started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(deadline - time.monotonic(), 0.0))
-            # Whatever its leader did, nothing of the group is to stay.
-            _signal(process.pid, signal.SIGKILL)
-            process.wait()
+        _end(self._started)
+
+
+def _end(ending: Collection[subprocess.Popen[bytes]]) -> None:
+    for process in ending:
+        _signal(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in ending:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(deadline - time.monotonic(), 0.0))
+        # Whatever its leader did, nothing of the group is to stay.
+        _signal(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _signal(group: int, number: signal.Signals) -> None:

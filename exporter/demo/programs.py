@@ -16,6 +16,7 @@ from typing import Any
 RUN_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
+_TAIL, _ERRORS = 20, 5  # lines
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
@@ -100,7 +101,10 @@ def server_account() -> pwd.struct_passwd | None:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    raise LaunchError("PostgreSQL refuses to run as root, and this machine has neither a user postgres nor nobody")
+    raise LaunchError(
+        "PostgreSQL refuses to run as root, and this machine has neither a user postgres nor nobody; make one: "
+        "useradd --system postgres"
+    )
 
 
 def closed_folder(path: Path) -> Path | None:
@@ -110,8 +114,10 @@ def closed_folder(path: Path) -> Path | None:
 
 
 def tail(log: Path) -> str:
-    """Return the last lines of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+    """Return the last lines of a log, and before them those that say what went wrong: much may be said after that."""
+    lines = log.read_text(errors="replace").splitlines()
+    wrong = [line for line in lines[:-_TAIL] if "ERROR" in line or "FATAL" in line]
+    return "\n".join([*wrong[-_ERRORS:], *lines[-_TAIL:]])
 
 
 def _end(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:

@@ -7,15 +7,16 @@ import time
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, create_engine, func, select
 
 import exporter
+from exporter.demo.complaints import say_why
 from exporter.demo.models import Product, Purchase
 
 app = FastAPI(title="shop")
+app.exception_handler(SQLAlchemyError)(say_why)
 engine = create_engine(os.environ["SHOP_DATABASE_URL"], pool_size=5, max_overflow=5, pool_timeout=2)
 # The server ends this one's connections when they have slept for a few seconds, and nothing here expects it: neither
 # pool_pre_ping nor pool_recycle is set.
@@ -66,10 +67,3 @@ def turnover() -> int:
         # A report is more work than this one; so that several at once take several connections.
         time.sleep(0.3)
     return int(total or 0)
-
-
-@app.exception_handler(SQLAlchemyError)
-def say_why(_request: Request, error: SQLAlchemyError) -> JSONResponse:
-    """Answer 500 with the first line of what the driver or the pool complained about."""
-    why = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return JSONResponse({"detail": why}, status_code=500)
