@@ -26,13 +26,13 @@ ROUNDS = 300
 
 
 class Pools:
-    """Five pools of 15 connections that were used, a third of them in use."""
+    """So many pools of 15 connections that were used, a third of them in use."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = POOLS) -> None:
         self.registry = CollectorRegistry()
         self.handles = []
         self._kept: list[object] = []
-        for number in range(POOLS):
+        for number in range(count):
             engine = create_engine("sqlite://", poolclass=QueuePool, pool_size=SIZE)
             self.handles.append(exporter.instrument(engine, name=f"shop-{number}", registry=self.registry))
             connections = [engine.connect() for _ in range(SIZE)]
@@ -57,8 +57,8 @@ class Pools:
 class Fleet:
     """Publishes as so many processes would, into one directory, whenever told."""
 
-    def __init__(self, directory: Path, processes: int) -> None:
-        pools = Pools()
+    def __init__(self, directory: Path, processes: int, *, pools_each: int = POOLS) -> None:
+        pools = Pools(pools_each)
         self.series = pools.series
         self._directory = directory
         self._seen = pools.look()
@@ -75,6 +75,11 @@ class Fleet:
         for number, publisher in enumerate(self._publishers):
             publisher.stop()
             self._publishers[number] = self._publisher(number)
+
+    def stop(self) -> None:
+        """Let every process end."""
+        for publisher in self._publishers:
+            publisher.stop()
 
     def _publisher(self, number: int) -> Publisher:
         return Publisher(self._directory, lambda: dataclasses.replace(self._seen, pid=1000 + number))

@@ -66,17 +66,24 @@ def _in_a_child(directory: str, families: list[Any]) -> None:
 
 
 def _write(directory: str, families: list[Any]) -> None:
-    """Make a metric of the same kind for each family, and set each of its series once."""
+    """Make a metric of the same kind for each family, in files that others can add up."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     in_files: Any = values.MultiProcessValue
     values.ValueClass = in_files()  # what importing the library with the variable set would have done
     registry = CollectorRegistry()
     for family in families:
-        _fill(registry, family)
+        fill(registry, family)
 
 
-def _fill(registry: CollectorRegistry, family: Any) -> None:
-    samples = [each for each in family.samples if not each.name.endswith(("_bucket", "_sum", "_created"))]
+def fill(registry: CollectorRegistry, family: Any) -> None:
+    """Make a metric of the same kind as ``family``, and set each of its series once."""
+    # The last bucket stands for its histogram: that of gauges has its sums and counts elsewhere in the text format.
+    samples = [
+        each
+        for each in family.samples
+        if not each.name.endswith(("_sum", "_created", "_bucket" if family.type != "histogram" else "_count"))
+        and each.labels.get("le", "+Inf") == "+Inf"
+    ]
     names = [label for label in samples[0].labels if label != "le"] if samples else []
     if family.type == "histogram":
         bounds = sorted({float(each.labels["le"]) for each in family.samples if "le" in each.labels})
@@ -86,7 +93,7 @@ def _fill(registry: CollectorRegistry, family: Any) -> None:
     else:
         made = Gauge(family.name, family.documentation, names, registry=registry, multiprocess_mode="livesum")
     for sample in samples:
-        child = made.labels(**sample.labels) if names else made
+        child = made.labels(**{name: sample.labels[name] for name in names}) if names else made
         (child.observe if family.type == "histogram" else child.inc)(1.0)
 
 

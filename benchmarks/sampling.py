@@ -21,8 +21,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from sampling_connects import connects
-from sampling_exporters import running_exporter
-from sampling_peers import peers
+from sampling_exporters import Exporter, running_exporter
+from sampling_peers import floor, peers
 from sampling_report import bounds, report, table
 from sampling_rounds import Rounds
 from sampling_servers import Kind, Server, kinds, serving
@@ -31,6 +31,7 @@ from sampling_stage import Stage
 from sqlalchemy import create_engine
 
 import exporter
+from exporter.demo.client import ask
 
 HERE = Path(__file__).resolve().parent
 POOLED = 20
@@ -99,8 +100,12 @@ def _side_by_side(stage: Stage, options: argparse.Namespace) -> tuple[dict[str, 
     """Return what one number of sessions costs, and the table that was asked."""
     interval = 0.5 if options.quick else 1.0 if stage.size <= 1000 else 2.0
     with contextlib.ExitStack() as stack:
-        launches = [stage.ours(interval), *peers(stage.server, stage.folder, query_exporter=options.query_exporter)]
-        running = [stack.enter_context(running_exporter(launch, stage.folder)) for launch in launches]
+        running = [stack.enter_context(running_exporter(stage.ours(interval), stage.folder))]
+        launches = [
+            floor(_page(stage, running[0])),
+            *peers(stage.server, stage.folder, query_exporter=options.query_exporter),
+        ]
+        running += [stack.enter_context(running_exporter(launch, stage.folder)) for launch in launches]
         rounds = Rounds(
             running,
             stage.clock(),
@@ -110,6 +115,15 @@ def _side_by_side(stage: Stage, options: argparse.Namespace) -> tuple[dict[str, 
         rounds.run(least=min(options.rounds, 20), most=options.rounds)
         with stage.publishing():
             return rounds.figures(), stage.check(running[0])
+
+
+def _page(stage: Stage, sidecar: Exporter) -> Path:
+    """Keep a page of ours that shows everything, for a peer that is to have as many series."""
+    page = stage.folder / "page.txt"
+    with stage.publishing():
+        stage.check(sidecar)
+        page.write_text(ask(sidecar.page).body)
+    return page
 
 
 def _connects(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:

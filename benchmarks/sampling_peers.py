@@ -58,6 +58,12 @@ def peers(server: Server, folder: Path, *, query_exporter: str | None) -> Iterat
         yield _query_exporter(server, query_exporter)
 
 
+def floor(page: Path) -> Launch:
+    """Tell how prometheus_client's own server is started, with as many series as ``page``: it asks no database."""
+    command = [sys.executable, str(Path(__file__).with_name("soak_peer.py")), str(page), "{port}"]
+    return Launch("start_http_server", command)
+
+
 def _installed(program: str) -> Iterator[list[str]]:
     """Give the command of this Debian's own and of the newest, which scripts/newest-servers has unpacked."""
     own = shutil.which(program)

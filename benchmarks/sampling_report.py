@@ -14,6 +14,10 @@ PEERS = {"mysqld_exporter": 1.0, "postgres_exporter": 1.5}
 SCRAPE, FIND_IDS = 10.0, 1.5
 REQUIRED_AT = "5000"
 
+YARDSTICKS = {"mysqld_exporter 0.14": 14.4, "postgres_exporter 0.11": 12.6}
+"""What the statements of Debian 12's exporters took for 5000 sessions where the milliseconds above were set, in
+milliseconds of the server's CPU time. What they take in a run tells how much slower its machine is."""
+
 _COLUMNS = ("sessions", "server CPU", "own CPU", "own CPU/scrape", "scrape", "RSS", "series")
 
 
@@ -52,14 +56,16 @@ def _bounds(key: str, server: Any) -> Iterator[Bound]:
     if at is None:
         return
     name, scrapes, sample = server["name"], at["scrapes"], at["sample"]
-    cost = sample["server_cpu"]
-    yield Bound(f"{name}: server CPU per sample, ms", cost, MOST[key])
+    over, slower = sample["server_cpu_over"], slowness(scrapes)
+    cost = next((over[full] * there for full, there in _yardsticks(scrapes)), sample["server_cpu"])
+    yield Bound(f"{name}: server CPU per sample, ms there", cost, MOST[key])
     for peer, factor in PEERS.items():
-        for full, theirs in scrapes.items():
+        for full in scrapes:
             if full.startswith(peer):
-                yield Bound(f"{name}: server CPU per sample / {full}'s", cost / theirs["server_cpu"], factor)
-    yield Bound(f"{name}: server CPU to find 20 ids of pools, ms", cost - sample["server_cpu_without_ids"], FIND_IDS)
-    yield Bound(f"{name}: a scrape, ms", scrapes[OURS]["scrape"], SCRAPE)
+                yield Bound(f"{name}: server CPU per sample / {full}'s", over[full], factor)
+    ids = sample["server_cpu"] - sample["server_cpu_without_ids"]
+    yield Bound(f"{name}: server CPU to find 20 ids of pools, ms there", ids / slower, FIND_IDS)
+    yield Bound(f"{name}: a scrape, ms there", scrapes[OURS]["scrape"] / slower, SCRAPE)
     yield Bound(f"{name}: server CPU per scrape, ms", scrapes[OURS]["server_cpu"], 0.1)
     for full, theirs in scrapes.items():
         if full != OURS:
@@ -69,15 +75,28 @@ def _bounds(key: str, server: Any) -> Iterator[Bound]:
     if "connects" in at:
         alone, sampled = (at["connects"]["p99"][state] for state in ("alone", "sampled"))
         # The noise is what the middle half of the turns without sampling differ by among themselves.
-        first, middle, third = statistics.quantiles(alone, n=4, method="inclusive")
+        first, middle, third = statistics.quantiles(alone, n=4, method="inclusive") if alone[1:] else 3 * alone
         most = middle + third - first
         yield Bound(f"{name}: connect p99 while we sample, ms", statistics.median(sampled), most)
+
+
+def slowness(scrapes: Any) -> float:
+    """Return how much longer a statement takes here than where the milliseconds were set; 1 without a yardstick."""
+    return next((float(scrapes[full]["server_cpu"]) / there for full, there in _yardsticks(scrapes)), 1.0)
+
+
+def _yardsticks(scrapes: Any) -> Iterator[tuple[str, float]]:
+    for full in scrapes:
+        for yardstick, milliseconds in YARDSTICKS.items():
+            if full.startswith(yardstick):
+                yield full, milliseconds
 
 
 def _heading(figures: Any) -> str:
     return (
         f"CPython {figures['python']}, {figures['cores']} cores. CPU and scrape in milliseconds, RSS in MB.\n"
-        "The first two CPU columns: for a sample of ours, and for a scrape of the others, which ask the server then."
+        "The first two CPU columns: for a sample of ours, and for a scrape of the others, which ask the server then.\n"
+        "Bounds: `ms there` are those of the machine that the bounds were set on, by the yardstick of the same run."
     )
 
 
@@ -95,6 +114,10 @@ def table(server: Any) -> str:
             f"  20 ids among {size}: {ids:+.2f} ms of the server's CPU; a scrape of ours: "
             f"{at['scrapes'][OURS]['server_cpu']:.2f}"
         )
+        if size == REQUIRED_AT:
+            lines.append(
+                f"  where the bounds in ms were set, the same took 1/{slowness(at['scrapes']):.2f} of the time"
+            )
         if "connects" in at:
             lines.append(_connects_line(at["connects"]))
     return "\n".join(line.rstrip() for line in lines)

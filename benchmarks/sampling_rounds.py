@@ -24,8 +24,12 @@ _REST = 0.2  # seconds of the moment of nothing
 _LATE = 5  # so many times the rounds, where the machine is so busy that samples come late
 _NEAR = 0.05, 0.15  # the halves of the rounds agree within this share, or within so many milliseconds
 _PLACE = r"^sqlalchemy_server_sample_%s\{[^}]*\} (\S+)$"
-# What Prometheus sends.
-_HEADERS = {"Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "Accept-Encoding": "gzip", "Connection": "close"}
+# What Prometheus sends, as of 2.42.
+_ACCEPT = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+_HEADERS = {"Accept": _ACCEPT, "Accept-Encoding": "gzip", "Connection": "close"}
 
 
 class Used(NamedTuple):
@@ -91,6 +95,7 @@ class Rounds:
         self._seen = {exporter.name: Seen() for exporter in exporters}
         self._asked: list[Used] = []
         self._plain: list[Used] = []
+        self._pairs: list[tuple[Used, dict[str, Used]]] = []
         self._beat = Beat(0.0, 0.0, 1.0)
 
     def run(self, *, least: int, most: int) -> None:
@@ -111,7 +116,7 @@ class Rounds:
     def figures(self) -> dict[str, Any]:
         """Return what it all takes, without what is used at rest: milliseconds, megabytes and counts."""
         rest = self._at_rest(self._ours)
-        asked, plain = _quiet(self._asked).less(rest), _quiet(self._plain).less(rest)
+        asked, plain = _middle(self._asked).less(rest), _middle(self._plain).less(rest)
         return {
             "rest": {"server_cpu": 1000 * rest.server / rest.wall, "own_cpu": 1000 * rest.own / rest.wall},
             "sample": {
@@ -120,13 +125,14 @@ class Rounds:
                 "own_cpu": asked.own,
                 "interval": self._beat.interval,
                 "count": len(self._asked) + len(self._plain),
+                "server_cpu_over": {exporter.name: self._over(exporter) for exporter in self._exporters[1:]},
             },
             "scrapes": {exporter.name: self._scrape_figures(exporter) for exporter in self._exporters},
         }
 
     def _scrape_figures(self, exporter: Exporter) -> dict[str, float]:
         seen = self._seen[exporter.name]
-        used = _quiet(seen.scrapes).less(self._at_rest(exporter))
+        used = _middle(seen.scrapes).less(self._at_rest(exporter))
         return {
             "server_cpu": used.server,
             "own_cpu": used.own,
@@ -135,6 +141,15 @@ class Rounds:
             "series": seen.series,
             "count": len(seen.scrapes),
         }
+
+    def _over(self, exporter: Exporter) -> float:
+        """Return how many times the server's CPU time of an exporter's scrape a sample of the same round takes.
+
+        The neighbours of a machine slow it down by half for seconds, and then both. 0 where the other asks no server.
+        """
+        rest, theirs = self._at_rest(self._ours), self._at_rest(exporter)
+        pairs = [(ours.less(rest).server, scrapes[exporter.name].less(theirs).server) for ours, scrapes in self._pairs]
+        return statistics.median(ours / other for ours, other in pairs) if all(other > 0 for _, other in pairs) else 0.0
 
     def _at_rest(self, exporter: Exporter) -> Used:
         """Return what is used when nobody asks anything; the server's part has been looked at with every exporter."""
@@ -149,12 +164,17 @@ class Rounds:
         # A sample has time enough for three of the last one, and never more than half of its interval.
         until = due + min(max(3 * before.lasted, 0.1), before.interval / 2)
         sample = self._measured(self._ours, functools.partial(_sleep_until, until))
-        for exporter in self._order.sample(self._exporters, len(self._exporters)):
-            seen = self._seen[exporter.name]
-            seen.scrapes.append(self._measured(exporter, functools.partial(self._get, exporter)))
+        scrapes = {
+            exporter.name: self._measured(exporter, functools.partial(self._get, exporter))
+            for exporter in self._order.sample(self._exporters, len(self._exporters))
+        }
+        for name, scrape in scrapes.items():
+            self._seen[name].scrapes.append(scrape)
         # Where the machine was late, the sample lay outside; where the interval has changed, it was none or another.
         if due - _LEAD < self._beat.began and self._beat.ended < until and self._beat.interval == before.interval:
             samples.append(sample)
+            if samples is self._asked:
+                self._pairs.append((sample, scrapes))
         self._rest()
 
     def _rest(self, *, whatever: bool = False) -> None:
@@ -194,23 +214,14 @@ class Rounds:
             self._beat = Beat(float(ended[1]), float(lasted[1]), float(interval[1]))
 
 
-def _quiet(used: Sequence[Used]) -> Used:
-    """Return the 10th percentiles: what it takes when nobody else on the machine is in the way."""
-    return Used(*(_tenth(values) for values in zip(*used, strict=True)))
-
-
 def _middle(used: Sequence[Used]) -> Used:
     return Used(*(statistics.median(values) for values in zip(*used, strict=True)))
-
-
-def _tenth(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=10, method="inclusive")[0] if len(values) > 1 else values[0]
 
 
 def _stand_still(values: Sequence[float]) -> bool:
     if len(values) < 4:
         return False
-    early, late = _tenth(values[::2]), _tenth(values[1::2])
+    early, late = statistics.median(values[::2]), statistics.median(values[1::2])
     return abs(early - late) <= max(_NEAR[0] * late, _NEAR[1])
 
 
