@@ -11,9 +11,10 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
 from exporter.buckets import HISTOGRAMS
+from exporter.conclusions import Finding
 from exporter.findings import findings
 from exporter.pool import PoolMonitor
-from exporter.records import Finding, Histogram, PoolIdentity, PoolSnapshot, ServerSnapshot
+from exporter.records import Histogram, PoolIdentity, PoolSnapshot, ServerSnapshot
 
 HEALTHY = PoolSnapshot(
     PoolIdentity("shop", "QueuePool", "mysql", "pymysql", host="db", port=3306, database="shop"),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from exporter.demo.programs import server_account
 
@@ -29,7 +33,8 @@ class Certificates:
 
     def for_server(self, folder: Path) -> tuple[Path, Path, Path]:
         """Copy authority, certificate and key to where the account that servers run as can read them."""
-        folder.mkdir()
+        # A worker may come back to a module that it has left, and then its fixtures are made again.
+        folder.mkdir(exist_ok=True)
         copies = [Path(shutil.copy(path, folder)) for path in (self.ca, self.server_cert, self.server_key)]
         account = server_account()
         for path in (folder, *copies):
@@ -60,3 +65,21 @@ def make_certificates(folder: Path) -> Certificates:
         client_key=write("client.key", client.private_key_pem),
         client_both=write("both.pem", client.private_key_and_cert_chain_pem),
     )
+
+
+def with_directory_name(name: str, folder: Path) -> Path:
+    """Make a client's certificate that has a directory name among its names, and is its own authority, with its key."""
+    key, myself = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")]),
+    )
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(myself, myself, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.DirectoryName(myself), x509.DNSName(name)])
+    made = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    path, pem = folder / "directory.pem", serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.touch(mode=0o600)
+    path.write_bytes(plain + made.public_bytes(pem))
+    return path

@@ -28,3 +28,8 @@ def faults(folder: Path, text: str | bytes) -> list[str]:
         load(write(folder, text))
     assert str(caught.value).splitlines() == [str(fault) for fault in caught.value.faults]
     return [str(fault) for fault in caught.value.faults]
+
+
+def odd_option(dialect: str) -> str:
+    """Return an option for a URL's query that the driver takes and the server does not."""
+    return "options=-cno_such_option=1" if dialect.startswith("postgresql") else "init_command=NONSENSE"

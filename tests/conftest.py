@@ -23,6 +23,8 @@ from sites import Launch, Site
 from wires import Line, NewEngine
 from workers import Shop, open_shop
 
+pytest.register_assert_rewrite("plays", "stages")  # what they assert is to be told in full
+
 SITES = ("mariadb_site", "mariadb_schema_site", "mysql_site", "postgresql_site")
 MYSQL_SITES = ("mariadb_site", "mariadb_schema_site", "mariadb_newest_site", "mysql_site")
 NEWEST_SITES = ("mysql_site", "mariadb_newest_site", "postgresql_newest_site")
@@ -43,14 +45,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests of compiled drivers too; in the environment of `scripts/test --drivers`",
     )
+    parser.addoption(
+        "--lab",
+        action="store_true",
+        help="run the troubles of the lab from end to end too; they take minutes",
+    )
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="let what is only begun in an ordinary run take its time: a server that restarts does so for two minutes",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with a reason that is printed, what --without-servers leaves out, and drop what --all-drivers brings in."""
-    if not config.getoption("--all-drivers"):
-        elsewhere = [item for item in items if item.get_closest_marker("compiled") is not None]
-        items[:] = [item for item in items if item.get_closest_marker("compiled") is None]
-        config.hook.pytest_deselected(items=elsewhere)
+    """Skip, with a reason that is printed, what --without-servers leaves out, and drop what other options bring in."""
+    for option, marker in (("--all-drivers", "compiled"), ("--lab", "lab"), ("--long", "long")):
+        if not config.getoption(option):
+            elsewhere = [item for item in items if item.get_closest_marker(marker) is not None]
+            items[:] = [item for item in items if item.get_closest_marker(marker) is None]
+            config.hook.pytest_deselected(items=elsewhere)
     if not config.getoption("--without-servers"):
         return
     skip = pytest.mark.skip(reason="needs real servers, and --without-servers was given")

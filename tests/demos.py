@@ -5,11 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from waiting import eventually
+
+
+@contextlib.contextmanager
+def passable_folder() -> Iterator[Path]:
+    """Make a folder that other users may pass, as root's PostgreSQL has to."""
+    made = Path(tempfile.mkdtemp(prefix="demo-test-"))
+    made.chmod(0o711)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 class Demo:
@@ -31,7 +47,7 @@ class Demo:
 
     def wait_for(self, text: str) -> None:
         """Wait until standard output has ``text``."""
-        eventually(lambda: text in self.out.read_text() or self.process.poll() is not None, within=60.0)
+        eventually(lambda: text in self.out.read_text() or self.process.poll() is not None, within=120.0)
         assert text in self.out.read_text(), self.err.read_text()
 
     def processes(self) -> dict[int, str]:
@@ -55,6 +71,29 @@ class Demo:
             place = f"{command} {Path(f'/proc/{pid}/cwd').readlink()}"
             return str(self.temporary) in place or self.token in Path(f"/proc/{pid}/environ").read_text()
         return False
+
+
+Start = Callable[..., Demo]
+
+
+@contextlib.contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """Give what starts demonstrations, and end whatever a failed test has left running."""
+    started: list[Demo] = []
+
+    def begin(*arguments: str, **options: Any) -> Demo:
+        started.append(Demo(folder, *arguments, **options))
+        return started[-1]
+
+    try:
+        yield begin
+    finally:
+        for demo in started:
+            if demo.process.poll() is None:
+                demo.process.terminate()
+                demo.process.wait(timeout=20)
+            for pid in demo.processes():
+                os.kill(pid, signal.SIGKILL)
 
 
 def _command(entry: Path) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import exporter
+from exporter.conclusions import Match, Unowned
 from exporter.config import ServerConfig
 from exporter.joint import Joined, Joint
 from exporter.names import Names
-from exporter.records import Match, ProcessSnapshot, Unowned
+from exporter.records import ProcessSnapshot
 from exporter.sampler import Sampler
 from waiting import eventually
 

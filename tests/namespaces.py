@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,20 @@ def in_own_processes(*command: str) -> list[str]:
     require("--pid", "--fork", "--uts")
     named = ["sh", "-c", 'hostname twin && exec "$@"', "sh", *command]
     return ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child", *named]
+
+
+@contextlib.contextmanager
+def shared_mounts(script: str, *arguments: str) -> Iterator[tuple[list[str], Path]]:
+    """Mount as a shell script says, seen by nobody else but commands that begin as what is given does.
+
+    The second thing given is where the root of their files lies for all others.
+    """
+    require("--mount")
+    program = ["unshare", "--mount", "sh", "-ec", f"{script}\necho done\nread _", "sh", *arguments]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "done\n"
+        yield ["nsenter", f"--target={holder.pid}", "--mount"], Path(f"/proc/{holder.pid}/root")
 
 
 def require(*options: str) -> None:

@@ -89,7 +89,7 @@ def newest(kind: Newest, *, settings: Mapping[str, str] = NO_SETTINGS, port: int
     password = secrets.token_hex(16)
     with _folder(kind) as folder:
         inside = Path("/") / folder.relative_to(kind.root)
-        run(["chroot", kind.root, *kind.install, f"--datadir={inside / 'data'}"], folder)
+        run(["chroot", kind.root, *kind.install, f"--datadir={inside / 'data'}", f"--tmpdir={inside}"], folder)
         (folder / "administrator.sql").write_text(kind.administrator.format(password=password))
         files = {"datadir": "data", "socket": SOCKET, "pid-file": "server.pid", "init-file": "administrator.sql"}
         places = {name: str(inside / file) for name, file in files.items()} | {"tmpdir": str(inside), "port": str(port)}

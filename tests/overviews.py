@@ -13,14 +13,11 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from exporter.buckets import SLEEP_BUCKETS
+from exporter.conclusions import Finding, Holder, Match, Overview
 from exporter.config import Config, ProcessesConfig, ServerConfig, WebConfig
 from exporter.labels import REJECT_REASONS, SAMPLE_ERRORS
 from exporter.records import (
-    Finding,
     Histogram,
-    Holder,
-    Match,
-    Overview,
     PooledConnection,
     PoolIdentity,
     PoolSnapshot,

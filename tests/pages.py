@@ -106,7 +106,7 @@ def scraped(page: Page, *, every: float = 0.003) -> Iterator[Growth]:
             done.set()
     scraping.result()
     growth.look()
-    assert not growth.fallen
+    assert not growth.fallen, growth.fallen[:5]
     assert growth.looks > 1
 
 

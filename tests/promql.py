@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import exporter.metrics
-from exporter.labels import CLOSE_REASONS, INVALIDATION_CAUSES, REJECT_REASONS, SAMPLE_ERRORS, SESSION_STATES
+from exporter.labels import (
+    CLOSE_REASONS,
+    INVALIDATION_CAUSES,
+    PROCESS_STATES,
+    REJECT_REASONS,
+    SAMPLE_ERRORS,
+    SESSION_STATES,
+)
 from exporter.match import MATCHED_SESSIONS
 from exporter.metrics.table import Metric, Table
 
@@ -24,8 +31,11 @@ SUFFIXES = {
 TARGET_LABELS = frozenset({"job", "instance"})
 """What Prometheus itself adds to every series."""
 
+EXTRA_LABELS = frozenset({"process"})
+"""What ``processes.per_process`` adds to the pool's metrics."""
+
 KNOWN_VALUES = {
-    "state": {"idle", "used", *SESSION_STATES},
+    "state": {"idle", "used", *PROCESS_STATES, *SESSION_STATES},
     "session": {*MATCHED_SESSIONS},
     "reason": {*CLOSE_REASONS, *SAMPLE_ERRORS, *REJECT_REASONS},
     "cause": {*INVALIDATION_CAUSES},
@@ -34,6 +44,7 @@ KNOWN_VALUES = {
 
 _SELECTOR = re.compile(r"\b(?P<name>(?:sqlalchemy|pool_exporter)_\w+)\s*(?:\{(?P<matchers>[^}]*)\})?")
 _MATCHER = re.compile(r'(?P<label>\w+)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>[^"]*)"')
+_MADE_LABEL = re.compile(r'"(?P<label>\w+)", "[^"]*", "\w*", "[^"]*"\)')
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\((?P<labels>[^)]*)\)")
 
 
@@ -59,7 +70,7 @@ def series() -> dict[str, tuple[Metric[Any], frozenset[str]]]:
 def faults(expression: str) -> Iterator[str]:
     """Yield every metric, label and label value in an expression that no table puts on the page."""
     known = series()
-    named: set[str] = set(TARGET_LABELS)
+    named: set[str] = {*TARGET_LABELS, *EXTRA_LABELS, *_MADE_LABEL.findall(expression)}
     for selector in _SELECTOR.finditer(expression):
         if selector["name"] not in known:
             yield f"no such metric: {selector['name']}"

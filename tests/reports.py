@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from itertools import product
 
 from exporter.acquaintance import Known, learn
+from exporter.conclusions import Match, Report
 from exporter.labels import SessionState, UseState
 from exporter.match import MATCHED_SESSIONS, USE_STATES, match
-from exporter.records import Match, PooledConnection, PoolIdentity, PoolSnapshot, Report, ServerSnapshot, Session
+from exporter.records import PooledConnection, PoolIdentity, PoolSnapshot, ServerSnapshot, Session
 from exporter.sightings import sightings
 
 BEGAN, ENDED = 1000.0, 1000.5

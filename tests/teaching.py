@@ -7,15 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from exporter.acquaintance import Known, learn
 from exporter.buckets import SLEEP_BUCKETS
-from exporter.records import (
-    PooledConnection,
-    PoolIdentity,
-    PoolSnapshot,
-    Report,
-    ServerSnapshot,
-    Session,
-    Unclaimed,
-)
+from exporter.conclusions import Report
+from exporter.records import PooledConnection, PoolIdentity, PoolSnapshot, ServerSnapshot, Session, Unclaimed
 from exporter.sightings import sightings
 from overviews import SAMPLE
 

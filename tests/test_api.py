@@ -13,21 +13,24 @@ import httpx
 import pytest
 
 from exporter import api
+from exporter.conclusions import Drift, Match, Overview, Recent, Unowned
 from exporter.match import MATCHED_SESSIONS
-from exporter.records import Drift, Match, Overview, ProcessReport, ProcessSnapshot
-from overviews import ENDLESS, FINDING, FULL, LEAK, LOCK, MATCH, NOW, SHOP, UNSERVED, UNSIZED, Showing
+from exporter.records import ProcessReport, ProcessSnapshot
+from overviews import ENDLESS, FINDING, FULL, LEAK, LOCK, MATCH, NOW, SHOP, UNSERVED, UNSIZED, UP, Showing
 from test_web import serving
 
 MANUAL = Path(__file__).parents[1] / "docs" / "api.md"
 EXAMPLE = Overview(
     NOW,
     pools=(dataclasses.replace(SHOP, waiting=0, overdue_by_site={LEAK.site or "": 1}, recycle_seconds=3600.0),),
-    servers=(),
+    servers=(dataclasses.replace(UP, interval=15.0),),
     matches=(dataclasses.replace(MATCH, leak_suspects=1, stale=1, expiry=28770.0),),
     processes=(ProcessReport(ProcessSnapshot(7, NOW - 1, (SHOP,), id="id-7", host="web-1"), "live", 1.0),),
     findings=(FINDING,),
     holders=(LOCK, LEAK),
     drifts=(Drift("shop", "events_pool", 0),),
+    unowned=(Unowned("orders", "shop", "shop", "10.0.0.7", 4),),
+    recent=(Recent("shop", 300.0, timeouts=0, stale_errors=2),),
 )
 
 
@@ -52,8 +55,11 @@ def test_the_manual_shows_what_is_answered() -> None:
 def test_the_manual_explains_every_key() -> None:
     """No key is left for the reader to guess."""
     explained = re.sub(r"```.*?```", "", MANUAL.read_text(encoding="utf-8"), flags=re.DOTALL)
-    pool, holder = api.pools(EXAMPLE)["pools"][0], api.holders(EXAMPLE)["holders"][0]
+    document, holder = api.pools(EXAMPLE), api.holders(EXAMPLE)["holders"][0]
+    pool, server = document["pools"][0], document["servers"][0]
     keys = {*pool, *holder, *pool["matches"][0], *pool["findings"][0], *pool["settings"], *pool["drift"]}
+    keys |= {*document, *server, *server["sample"], *document["unowned"][0], *document["verdicts"][0]}
+    keys |= {*pool["recent"], *pool["matches"][0]["cells"][0]}
     assert [key for key in sorted(keys) if f"`{key}`" not in explained] == []
 
 
@@ -82,7 +88,7 @@ def test_a_match_that_is_not_possible_says_nothing() -> None:
     seen = dataclasses.replace(FULL, matches=(Match("shop", "orders", {}, possible=False),))
     match = api.pools(seen)["pools"][-1]["matches"][0]
     nothing = dict.fromkeys(("pairs", "leak_suspects", "stale", "expiry_seconds"))
-    assert match == {"server": "orders", "possible": False, **nothing}
+    assert match == {"server": "orders", "possible": False, "cells": [], **nothing}
 
 
 def test_holders_come_longest_first(client: httpx.Client) -> None:
@@ -154,6 +160,8 @@ def test_it_only_tells(client: httpx.Client, method: str) -> None:
 def test_the_document_of_nothing() -> None:
     """Without pools there are lists, and they are empty."""
     empty: Any = Overview(NOW, (), (), ())
-    assert api.pools(empty) == {"now": NOW, "pools": []}
+    found = api.pools(empty)
+    assert (found["now"], found["pools"], found["servers"], found["unowned"]) == (NOW, [], [], [])
+    assert [each["verdict"] for each in found["verdicts"]] == ["unseen", "unseen"]
     assert api.holders(empty) == {"now": NOW, "holders": [], "left_out": 0}
     assert api.pools(dataclasses.replace(empty, pools=(ENDLESS, UNSIZED)))["pools"][0]["processes"]["live"] == 0

@@ -59,7 +59,7 @@ def test_a_launched_program_keeps_its_own_metrics(tmp_path: Path, code: str) -> 
     assert (status, out) == (0, "7.0\n1\n")
     assert err == (
         "the application has metrics of its own called sqlalchemy_pool_size; "
-        "the pools' metrics of these names are left out\n"
+        "the pools' metrics of these names are left out; rename the application's to have both\n"
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from config_files import PLANTED, SERVER, faults
+from exporter.config import ConfigError, load
 
 URLS = "mysql+pymysql://USER@HOST:PORT/ or postgresql+psycopg://USER@HOST:PORT/DATABASE"
 DURATION = "a duration such as 500ms, 15s, 5m or 1h"
 NO_DURATION = "is no duration; write a number and its unit: 500ms, 15s, 5m or 1h"
 RANGE = "is out of range; a duration is at least 1ms and at most 8760h, a year"
-NO_TLS = "TLS and basic auth are not built yet; remove the key, and put a proxy with TLS in front"
+SEE = "see config.example.yaml for those that there are"
+NO_BLANK = "unknown key with a colon in it; write a blank after the colon"
+ALIAS = "aliases are not read here; a text that begins with * needs quotes"
+NO_FILE = "is no file"
+READABLE = "write a directory that this process may read"
 NO_DIRECTORY = "is not a directory; write the POOL_EXPORTER_DIR of the instrumented processes"
 
 
@@ -35,13 +41,13 @@ FILE_FAULTS = {
         "web:\n\tlisten: x\n",
         "2:1: is no YAML: while scanning for the next token, found character '\\t' that cannot start any token"),
     "an escape beyond Unicode": (
-        'leak_after: "\\U7fffffff"\n', "1:16: is no YAML: a number or an escape is out of range"),
+        'leak_after: "\\U7fffffff"\n', "1:16: is no YAML: a number or an escape is out of range; write another"),
     "a directive beyond all numbers": (
-        f"%YAML {'9' * 5000}.1\n---\n", "1:7: is no YAML: a number or an escape is out of range"),
+        f"%YAML {'9' * 5000}.1\n---\n", "1:7: is no YAML: a number or an escape is out of range; write another"),
     "two documents": (
         "web:\n---\nweb:\n",
         "2:1: is no YAML: expected a single document in the stream, but found another document"),
-    "nested without end": ("[" * 1000, "1:21: is nested more than 20 deep"),
+    "nested without end": ("[" * 1000, "1:21: is nested more than 20 deep; no key of ours is, see config.example.yaml"),
     "an unknown tag handle": (
         f"leak_after: !{PLANTED}!x 5\n", "1:13: is no YAML: while parsing a node, found undefined tag handle"),
 }  # fmt: skip
@@ -56,17 +62,17 @@ KEY_FAULTS = {
         SERVER + "leak_after: 15s",
         "4:5: servers.orders.leak_after: unknown key; leak_after belongs at the top of the file"),
     "unknown altogether": (
-        "web: {colour: red}\n" + SERVER, "1:7: web.colour: unknown key; known here are listen, config_file"),
+        "web: {colour: red}\n" + SERVER, "1:7: web.colour: unknown key; known here are listen, config_file, reload"),
     "duplicate": (
         SERVER + "interval: 15s\n    interval: 30s",
         "5:5: servers.orders.interval: duplicate key; it stands on line 4 already, remove one of the two"),
     "duplicate server": (
         SERVER + "\n  orders: {}",
         "5:3: servers.orders: duplicate key; it stands on line 2 already, remove one of the two"),
-    "not a text": ("? [a]\n: b\n" + SERVER, "1:3: a key must be a plain text"),
-    "nothing": ("~: b\n" + SERVER, "1:1: a key must be a plain text"),
-    "tagged": ("!env a: b\n" + SERVER, "1:1: a key must be a plain text"),
-    "an alias": ("*a : b\n" + SERVER, "1:1: a key must be a plain text"),
+    "not a text": ("? [a]\n: b\n" + SERVER, f"1:3: a key must be a plain text; {SEE}"),
+    "nothing": ("~: b\n" + SERVER, f"1:1: a key must be a plain text; {SEE}"),
+    "tagged": ("!env a: b\n" + SERVER, f"1:1: a key must be a plain text; {SEE}"),
+    "an alias": ("*a : b\n" + SERVER, f"1:1: a key must be a plain text; {SEE}"),
     "unprintable": (
         '"a\\0b": c\n' + SERVER, "1:1: a key holds the unprintable character U+0000; remove it"),
     "a merge key": (
@@ -142,9 +148,9 @@ VALUE_FAULTS = {
     "servers that are a list": ("servers: [a]", "1:10: servers: must be a mapping of keys, not a list"),
     "section with a tag": ("web: !env X\n" + SERVER,
         "1:6: web: !env is read under password only; write a mapping of keys"),
-    "TLS, which is not built": (
-        "web: {config_file: web.yml}\n" + SERVER,
-        f"1:20: web.config_file: {NO_TLS}"),
+    "no web configuration": (
+        "web: {config_file: }\n" + SERVER,
+        "1:19: web.config_file: is empty; write the path of a web configuration such as web.yml, or remove the key"),
     "empty directory": (
         "processes: {directory: ''}",
         "1:24: processes.directory: is empty; write a directory such as /run/pool-exporter, or remove the key"),
@@ -209,3 +215,59 @@ servers:
         "16 servers.billing.pools[1]",
         "17 servers.billing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"servers: {{orders: {{url: 'mysql://a@b/', password:{PLANTED}}}}}", ["1:41: servers.orders: " + NO_BLANK]),
+        (
+            f"servers: {{orders: {{url: 'mysql://a@b/', 'password:{PLANTED}': *x}}}}",
+            [
+                "1:41: servers.orders: " + NO_BLANK,
+                f'1:{54 + len(PLANTED)}: servers.orders."password:...": {ALIAS}',
+            ],
+        ),
+        (
+            SERVER + f"password:{PLANTED}: 1\n    password:{PLANTED}: 2",
+            [
+                "4:5: servers.orders: " + NO_BLANK,
+                '5:5: servers.orders."password:...": duplicate key; it stands on line 4 already, remove one of the two',
+            ],
+        ),
+    ],
+)
+def test_what_stands_behind_a_colon_is_not_repeated(tmp_path: Path, text: str, said: list[str]) -> None:
+    """Without a blank after its colon, a password becomes a part of a key, which then is in no message."""
+    assert faults(tmp_path, text) == said
+
+
+@pytest.mark.parametrize(("name", "why"), [("x" * 300, "File name too long"), ("pipe/box", "Not a directory")])
+def test_a_directory_that_cannot_be_looked_at(tmp_path: Path, name: str, why: str) -> None:
+    """It is a fault of its key, beside all other faults."""
+    os.mkfifo(tmp_path / "pipe")
+    assert faults(tmp_path, f"processes: {{directory: {name}}}\nleak_after: 60") == [
+        f"1:24: processes.directory: cannot look at {tmp_path}/{name}: {why}; {READABLE}",
+        "2:13: leak_after: '60' is no duration; write a number and its unit: 500ms, 15s, 5m or 1h",
+    ]
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe that nobody writes into, a device and a huge file are one fault, at once; a pipe of the shell is read."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "huge").write_bytes(b"#" * 1_100_000)
+    cases = {
+        "/dev/zero": NO_FILE,
+        str(tmp_path / "pipe"): NO_FILE,
+        str(tmp_path / "huge"): "has more than 1048576 bytes",
+    }
+    for path, said in cases.items():
+        with pytest.raises(ConfigError, match=f"^1:1: {said}; write "):
+            load(Path(path))
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, SERVER.encode())
+        os.close(writer)
+        assert [each.name for each in load(Path(f"/dev/fd/{reader}")).servers] == ["orders"]
+    finally:
+        os.close(reader)

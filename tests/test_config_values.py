@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ ADDRESS = "write HOST:PORT such as 127.0.0.1:10306, 0.0.0.0:10306 or '[::]:10306
 PLAIN = "must not be written out here; write !env NAME or !file PATH"
 SUPPORTED = "supported are mysql+pymysql, mariadb+pymysql, postgresql+psycopg"
 HOLDS_PASSWORD = "holds a password; take it out, and write password: !env NAME under the url"
+NO_OPTION = "in the url's query is no option of the driver"
+UNUSABLE = "in the url's query has a value that the driver cannot use; write another"
 NO_URL = f"is no database URL; write {URLS}"
 ESCAPES = ", with @ / and spaces inside a part as %40 %2F %20"
 
@@ -54,8 +57,31 @@ def test_fault_of_an_address(tmp_path: Path, listen: str, message: str) -> None:
         (f"mysql+pymysql://probe:{PLANTED}/x?y@db/", HOLDS_PASSWORD),
         (f"mysql+pymysql://probe@db/?password={PLANTED}", HOLDS_PASSWORD),
         (f"mysql+pymysql://probe@db/?passwd={PLANTED}", HOLDS_PASSWORD),
-        ("mysql+pymysql://probe@db:0/", "port '0' is not between 1 and 65535"),
-        ("mysql+pymysql://probe@db:70000/", "port '70000' is not between 1 and 65535"),
+        (
+            "mysql+pymysql://probe@db:0/",
+            "the port is not between 1 and 65535; write the server's, or none for the usual one",
+        ),
+        (
+            "mysql+pymysql://probe@db:70000/",
+            "the port is not between 1 and 65535; write the server's, or none for the usual one",
+        ),
+        (
+            f"mysql://probe:{'8' * 8}/db",
+            "the port is not between 1 and 65535; write the server's, or none for the usual one",
+        ),
+        (f"mysql://probe@db/?pwd={PLANTED}", HOLDS_PASSWORD),
+        (f"mysql://probe@db/?bogus={PLANTED}", f"bogus {NO_OPTION}; remove it"),
+        (f"mysql://probe@db/?charst={PLANTED}", f"charst {NO_OPTION}; did you mean charset?"),
+        (f"mysql://probe@db/?x+{PLANTED}=1", f"something {NO_OPTION}; remove it"),
+        (f"mysql://probe@db/?cursorclass={PLANTED}", f"cursorclass {NO_OPTION}; remove it"),
+        (f"mysql://probe@db/?charset={PLANTED}", f"charset {UNUSABLE}"),
+        (f"mariadb://probe@db/?connect_timeout={PLANTED}", f"connect_timeout {UNUSABLE}"),
+        ("mysql://probe@db/?read_timeout=-1", f"read_timeout {UNUSABLE}"),
+        (
+            f"postgresql://probe@db/?applicationname={PLANTED}",
+            f"applicationname {NO_OPTION}; did you mean application_name?",
+        ),
+        (f"postgresql://probe@db/?autocommit={PLANTED}", f"autocommit {NO_OPTION}; remove it"),
         ("mysql+pymysql://probe@/", f"names no host; write {URLS}, or ?unix_socket=PATH (PostgreSQL: ?host=FOLDER)"),
         ("sqlite:///file.db", f"'sqlite' is not supported (it is a file, and has no sessions to look at); {SUPPORTED}"),
         ("oracle://probe@db/", f"'oracle' is not supported; {SUPPORTED}"),
@@ -98,21 +124,28 @@ def test_missing_url_stands_at_its_server(tmp_path: Path) -> None:
         ("~", "is empty; write !env NAME or !file PATH, or remove the key"),
         ("!env", "!env needs the name of an environment variable, such as !env DB_PASSWORD"),
         ("!env $DB", "!env needs the name of an environment variable, such as !env DB_PASSWORD"),
+        (f"!env {PLANTED}-1", "!env needs the name of an environment variable, such as !env DB_PASSWORD"),
+        ("!env LATIN", "the environment variable LATIN is not UTF-8; set it to the password in UTF-8"),
         ("!env ABSENT", "the environment variable ABSENT is not set; set it to the password"),
         ("!env EMPTY", "the environment variable EMPTY is empty; set it to the password"),
         ("!file", "!file needs a path, such as !file /run/secrets/db_password"),
         ("!file absent", "cannot read {0}/absent: No such file or directory; make the file readable to this process"),
         ("!file .", "cannot read {0}: Is a directory; make the file readable to this process"),
+        ("!file pipe", "{0}/pipe is no file; write the path of one"),
+        ("!file huge", "{0}/huge has more than 1048576 bytes; write another path"),
         ("!file empty", "{0}/empty is empty; write the password into it"),
         ("!file binary", "{0}/binary is not UTF-8; a password file holds one line of text"),
         ("!file lines", "{0}/lines holds more than one line of 4096 bytes; it should hold the password only"),
-        ("!file /dev/zero", "/dev/zero holds more than one line of 4096 bytes; it should hold the password only"),
+        ("!file /dev/zero", "/dev/zero is no file; write the path of one"),
     ],
 )
 def test_fault_of_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str, message: str) -> None:
     """A password comes from the environment or a file that holds one; written out, it is refused and not repeated."""
     monkeypatch.delenv("ABSENT", raising=False)
     monkeypatch.setenv("EMPTY", "")
+    (tmp_path / "huge").write_bytes(b"x" * 1_100_000)
+    monkeypatch.setenv("LATIN", os.fsdecode(b"p\xe4ssword"))
+    os.mkfifo(tmp_path / "pipe")
     for name, content in {"empty": b"\n", "binary": b"\xff", "lines": f"{PLANTED}\nsecond\n".encode()}.items():
         (tmp_path / name).write_bytes(content)
     assert faults(tmp_path, SERVER + f"password: {password}") == [
@@ -152,3 +185,20 @@ def test_addresses(tmp_path: Path, listen: str, expected: tuple[str, int]) -> No
     """Names, both kinds of addresses and any port can be listened on."""
     config = load(write(tmp_path, f"web: {{listen: {listen}}}\n{SERVER}"))
     assert (config.web.host, config.web.port) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://probe@db/?charset=utf8mb4&connect_timeout=3&program_name=me&init_command=SET+x&plugin=pool_exporter",
+        "mysql://probe@/?unix_socket=/run/mysqld.sock",
+        "mysql://probe@db/?ssl_ca=ca.pem&ssl_verify_cert=true&ssl_disabled=false",
+        "mysql://probe@db/?read_default_file=my.cnf&local_infile=0&client_flag=1&max_allowed_packet=1000",
+        "postgresql://probe@db/?sslmode=verify-full&options=-c%20a.b%3D1&connect_timeout=3&target_session_attrs=any",
+        "postgresql://probe@/postgres?host=/run&port=5433&plugin=pool_exporter",
+    ],
+)
+def test_options_that_drivers_know(tmp_path: Path, url: str) -> None:
+    """What a driver takes from a URL's query, it may hold here too."""
+    (server,) = load(write(tmp_path, f"servers: {{orders: {{url: '{url}'}}}}")).servers
+    assert server.url.query

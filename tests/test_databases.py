@@ -44,6 +44,18 @@ def test_free_port_is_low() -> None:
 
 
 @pytest.mark.servers
+def test_the_temporary_tables_of_others_are_left_alone(
+    servers_folder: Path, start_mariadb: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A MariaDB removes those of any other that has the same tmpdir; made and run, ours has one of its own."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    theirs = tmp_path / "#sql-temptable-1-1-1.MAI"
+    theirs.touch()
+    with start_mariadb(servers_folder / "polite"):
+        assert theirs.exists()
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
 def test_gone_after_an_error(dialect: str, servers_folder: Path, request: pytest.FixtureRequest) -> None:
     """A body that raises takes its server and all of its processes along, and the data stays for the next start."""

@@ -6,18 +6,16 @@ import contextlib
 import os
 import pty
 import re
-import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from demos import Demo
+from demos import Start, passable_folder, starting
 from exporter.demo import databases, processes, stage
 from exporter.demo.client import ask
 from exporter.demo.guard import guarding
@@ -25,37 +23,19 @@ from exporter.demo.interruption import remembering
 from exporter.demo.run import run
 from waiting import eventually
 
-pytestmark = pytest.mark.servers
-
-
-Start = Callable[..., Demo]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Make a folder that other users may pass, as root's PostgreSQL has to."""
-    made = Path(tempfile.mkdtemp(prefix="demo-test-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder() as made:
+        yield made
 
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Start demonstrations, and end whatever a failed test has left running."""
-    started: list[Demo] = []
-
-    def begin(*arguments: str, **options: Any) -> Demo:
-        started.append(Demo(folder, *arguments, **options))
-        return started[-1]
-
-    yield begin
-    for demo in started:
-        if demo.process.poll() is None:
-            demo.process.terminate()
-            demo.process.wait(timeout=20)
-        for pid in demo.processes():
-            os.kill(pid, signal.SIGKILL)
+    with starting(folder) as begin:
+        yield begin
 
 
 def _rows(output: str, *cells: str) -> list[str]:
@@ -68,7 +48,7 @@ def test_for_shows_leak_and_stale_connections_and_ends_by_itself(start: Start) -
     """A run with --for ends with 0 and a table of both workers' pools and what is wrong in them."""
     demo = start("--for", "8s")
 
-    assert demo.process.wait(timeout=60) == 0
+    assert demo.process.wait(timeout=180) == 0
     output = demo.out.read_text()
     assert _rows(output, "shop", "postgresql", "10"), output  # five in each of two processes
     assert _rows(output, "reports", "mysql", "6"), output

@@ -6,6 +6,7 @@ import http.server
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from certificates import make_certificates
 from exporter.sidecar import REVISION_VARIABLE
+from test_serve import running
+from waiting import eventually
 
 ROOT = Path(__file__).parents[1]
 PORT = "10306"
@@ -25,7 +29,7 @@ PORT = "10306"
 def _instructions() -> list[tuple[str, str]]:
     """Read the Dockerfile: instruction and the rest, comments left out and continued lines joined."""
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    text = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", " ")
+    text = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", "")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
@@ -162,7 +166,7 @@ def _check_health(port: str) -> int:
     check = _only(_stages()[1], "HEALTHCHECK")
     python, *arguments = json.loads(check[check.index("[") :])
     assert python == "python"
-    command = [argument.replace(f":{PORT}/", f":{port}/") for argument in arguments]
+    command = [argument.replace(f":{PORT}'", f":{port}'") for argument in arguments]
     # A proxy that the environment names must not be asked about our own health.
     environment = {"http_proxy": "http://127.0.0.1:1", "PATH": ""}
     return subprocess.run(
@@ -183,3 +187,29 @@ def test_the_health_check_fails_when_nobody_answers() -> None:
     with _answering(200) as (port, _):
         pass
     assert _check_health(port) != 0
+
+
+@pytest.mark.parametrize("clients", ["", ", client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert"])
+def test_the_health_check_speaks_tls(tmp_path: Path, clients: str) -> None:
+    """A page with TLS, of its clients too, is healthy while it shakes hands, and is not once it is gone."""
+    make_certificates(tmp_path)
+    (tmp_path / "web.yml").write_text(f"tls_server_config: {{cert_file: server.pem, key_file: server.key{clients}}}\n")
+    with running(tmp_path, web="config_file: web.yml") as command:
+        serving = eventually(lambda: re.search(r"serving on https://.*:(\d+)/", command.log.read_text()), within=60)
+        assert serving is not None
+        assert _check_health(serving[1]) == 0
+    assert _check_health(serving[1]) != 0
+
+
+def test_the_health_check_fails_when_what_listens_has_no_tls() -> None:
+    """Who hangs up on HTTP and does not shake hands is not healthy."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up(on: socket.socket = listener) -> None:
+            for _ in range(2):
+                on.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        assert _check_health(str(listener.getsockname()[1])) != 0
+        thread.join()

@@ -21,9 +21,11 @@ from advised import CALM, HEALTHY, pool
 from config_files import write
 from demos import Demo
 from exporter.cli import cli
+from exporter.conclusions import Finding, Match, Trouble
 from exporter.config import Config
 from exporter.doctor import Diagnosis, Unseen, for_machines, for_people, look
-from exporter.records import Finding, Match, PooledConnection, ProcessSnapshot, ServerView, Trouble
+from exporter.labels import REJECTED
+from exporter.records import PooledConnection, ProcessSnapshot, ServerView
 from exporter.troubles import troubles
 from overviews import config, publish, server, silent_server
 from samplers import unreachable
@@ -193,12 +195,17 @@ def test_what_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
     nobody += "POOL_EXPORTER_DIR set to it"
     empty = "setting servers: is empty; name each database server there"
     unset = "is not set, so no pool can be seen; set it to the POOL_EXPORTER_DIR of the applications"
+    make = "make it, readable to this process and writable for the applications"
     assert unseen(config()) == [f"setting processes.directory: {unset}", empty]
-    assert unseen(config(tmp_path / "no")) == [f"directory {tmp_path / 'no'}: No such file or directory", empty]
-    assert unseen(config(file)) == [f"directory {file}: Not a directory", empty]
+    assert unseen(config(tmp_path / "no")) == [f"directory {tmp_path / 'no'}: No such file or directory; {make}", empty]
+    assert unseen(config(file)) == [f"directory {file}: Not a directory; {make}", empty]
     assert unseen(there) == [nobody, empty]
     (tmp_path / "bad.json").write_text("{")
-    assert unseen(there) == [nobody, f"directory {tmp_path}: a file in it could not be read: malformed", empty]
+    assert unseen(there) == [
+        nobody,
+        f"directory {tmp_path}: a file in it could not be read: {REJECTED['malformed']}",
+        empty,
+    ]
     down = unseen(dataclasses.replace(there, servers=(unreachable(),)))
     assert re.fullmatch(r"server orders: .*refused.* \(connect\)", down[-1], flags=re.DOTALL), down
 
@@ -371,6 +378,8 @@ def test_the_demo_has_what_was_planted_and_nothing_else(demo: Demo) -> None:
         found = {(each["pool"], each["server"], each["finding"]) for each in said["findings"]}
         found |= {(each["pool"], each["server"], each["trouble"]) for each in said["troubles"]}
         assert found <= PLANTED | FOLLOWING
+        sites = [site for each in said["troubles"] if each["trouble"] == "overdue_checkouts" for site in each["sites"]]
+        assert all("exporter/demo/shop.py" in site and "open_cart" in site for site in sites), sites
         return found
 
     eventually(lambda: named() >= PLANTED, within=60.0)

@@ -12,8 +12,10 @@ import pytest
 
 import exporter
 from exporter import drift as drift_module
+from exporter.conclusions import Drift, Match
 from exporter.drift import SAMPLES, DriftCheck
-from exporter.records import Drift, Match, PooledConnection, ProcessReport, ProcessSnapshot, ServerView
+from exporter.joint import Joint
+from exporter.records import PooledConnection, ProcessReport, ProcessSnapshot, ServerView
 from exporter.sidecar import Sidecar
 from exporter.sightings import SETTLED
 from overviews import MATCH, NOW, SAMPLE, SHOP, UP, config, publish
@@ -141,7 +143,7 @@ def test_real_servers_are_asked_about_all(
     monkeypatch.setattr(drift_module, "INTERVALS", 0)
     monkeypatch.setattr(drift_module, "SLACK", 0.0)
     if fault:
-        monkeypatch.setattr(Sidecar, "_ids", lambda *_: frozenset())
+        monkeypatch.setattr(Joint, "ids", lambda *_, **__: frozenset())
     with site.pool(site.new_account(), 2) as (engine, _):
         handle = exporter.instrument(engine)
         with engine.connect(), engine.connect():

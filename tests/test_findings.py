@@ -17,10 +17,11 @@ from sqlalchemy import event, text
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, StaticPool
 
 from advised import CALM, HEALTHY, calm, cure, found, histogram, pool, watching
+from exporter.conclusions import Finding
 from exporter.findings import findings
 from exporter.labels import FINDINGS
 from exporter.page import render
-from exporter.records import Finding, PoolSnapshot, ProcessSnapshot, ServerSnapshot, Session
+from exporter.records import PoolSnapshot, ProcessSnapshot, ServerSnapshot, Session
 from exporter.sidecar import Sidecar
 from overviews import NOW, config, publish, server
 from samplers import sampled, sampling
@@ -305,8 +306,8 @@ def test_findings_are_on_the_page_and_in_the_metrics(tmp_path: Path) -> None:
         'sqlalchemy_pool_finding{finding="timeout_exceeds_patience",pool="shop",server="orders"} 1.0',
     ]
     page = render(sidecar.overview(), leak_after=60.0)
-    assert '<td class="bad">reset_on_return_off</td>' in page
-    assert "<td>create_engine(..., pool_timeout=10)</td>" in page
+    assert "reset on return off</h3>" in page
+    assert "<code>create_engine(..., pool_timeout=10)</code>" in page
     assert "Nothing to change is known." in render(Sidecar(config(), clock=lambda: NOW).overview(), leak_after=60.0)
 
 

@@ -131,3 +131,41 @@ def test_a_child_has_contained_nothing_yet() -> None:
     assert contained_errors()
     exporter.instrument(create_engine("sqlite://", poolclass=NullPool), registry=CollectorRegistry())
     assert in_child(contained_errors) == "{}"
+
+
+MANY = """
+import os, pathlib, sys, time
+from prometheus_client import CollectorRegistry
+from sqlalchemy import create_engine
+from sqlalchemy.pool import QueuePool
+import exporter
+
+registry = CollectorRegistry()
+engines = [create_engine(f"sqlite:///{number}.db", poolclass=QueuePool) for number in range(int(sys.argv[1]))]
+for engine in engines:
+    exporter.instrument(engine, registry=registry)
+
+def letters():
+    return list(pathlib.Path(os.environ["POOL_EXPORTER_DIR"]).glob(f"{os.getpid()}.*.json"))
+
+child = os.fork()
+if child == 0:
+    print(len(letters()), flush=True)
+    engines[0].connect().close()
+    while not any('"checkouts":1' in letter.read_text() for letter in letters()):
+        time.sleep(0.02)
+    print(len(letters()), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(("pools", "said"), [(10, "1\n1\n"), (11, "0\n1\n")])
+def test_a_fork_waits_for_few_pools_only(tmp_path: Path, pools: int, said: str) -> None:
+    """A child says at once that it is there, but not where many pools are to be read for it: then at its first use."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", MANY, str(pools)],
+        cwd=tmp_path, env={**os.environ, "POOL_EXPORTER_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")

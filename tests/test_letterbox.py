@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.labels import REJECTED
 from exporter.letterbox import Mail
 from exporter.letters import MOST_BYTES
 from exporter.lives import LIVE_SECONDS
@@ -168,7 +169,7 @@ def test_a_bad_file_is_counted_and_said_once_a_version(tmp_path: Path, caplog: p
     put(tmp_path, "{{", ".next.tmp").replace(path)
     assert letterbox.read().rejected == rejected(malformed=2)
     assert [record.getMessage() for record in caplog.records] == [
-        f"ignoring {path.name!r} in processes.directory: malformed"
+        f"ignoring {path.name!r} in processes.directory: {REJECTED['malformed']}"
     ]
 
 

@@ -97,6 +97,18 @@ def test_rights_that_are_newer_than_the_connection() -> None:
     assert family.dialled == 2
 
 
+def test_rights_that_are_newer_each_time() -> None:
+    """A server that says so at each login is asked no third time, and it is said to make no sense."""
+
+    def outdated(_family: Tiny) -> None:
+        raise Outdated
+
+    family = Tiny(outdated)
+    with pytest.raises(SampleError, match="it tells of other rights or settings at each login"):
+        asked(family, times=1)
+    assert family.dialled == 2
+
+
 def test_a_connection_is_renewed() -> None:
     """After some minutes another one takes its place, unless that fails: then it is kept for as long again."""
 

@@ -95,6 +95,15 @@ def test_processes_add_up() -> None:
     assert found.stale == 1
 
 
+@pytest.mark.parametrize(("recycle", "stale"), [(None, 1), (3599.0, 0), (3601.0, 1)])
+def test_what_its_pool_replaces_for_its_age_is_not_stale(recycle: float | None, stale: int) -> None:
+    """A dead connection that is past pool_recycle hurts nobody: gone, and not stale."""
+    one = report(connection("idle", 4))
+    one = dataclasses.replace(one, pool=dataclasses.replace(one.pool, recycle_seconds=recycle))
+    found = matched(one, seen=sample({}, 4))
+    assert (found.pairs["idle", "gone"], found.stale) == (1, stale)
+
+
 def test_of_two_who_claim_a_session_neither_is_believed() -> None:
     """A session belongs to one connection: two servers behind one name give the same ids."""
     seen = sample({1: "sleeping", 2: "sleeping"})

@@ -11,7 +11,7 @@ import pytest
 from exporter.acquaintance import ENOUGH, Known, follow, learn
 from exporter.joint import Joined, Joint
 from exporter.names import Names
-from exporter.records import Instance, PooledConnection, ProcessSnapshot, ServerSnapshot
+from exporter.records import Instance, PooledConnection, ProcessSnapshot, ServerSnapshot, Session
 from exporter.sightings import sightings
 from overviews import SHOP, UP, server
 from teaching import IDENTITY, SESSION, STRANGER, possible, repeated, reported, sampled, taught
@@ -99,6 +99,39 @@ def test_another_server_has_met_nobody() -> None:
     assert follow(moved, None) is moved
 
 
+def test_a_clock_that_is_set_back() -> None:
+    """What is dated earlier than the last sample is new all the same, unless it was seen: it is learned from."""
+    one, other = Instance("one", 0.0), Instance("other", 0.0)
+    known = follow(follow(Known(), sampled(9e5, instance=one)), sampled(1e6, instance=other))
+    assert follow(known, sampled(9e5, instance=one)) is known  # somebody looks late
+    known = taught(known, sampled(1e6, found=(11, 12)))
+    back = follow(known, sampled(5e5, instance=other))
+    assert (back.identity, back.since, back.ends[0], back.met) == ("other", 5e5, 5e5 + 0.5, known.met)
+    for sample in repeated(ENOUGH, first=5e5, asked=(11, 12), unclaimed=(STRANGER,)):
+        back = follow(back, dataclasses.replace(sample, instance=other))
+        back = taught(back, sample)
+    assert back.of(IDENTITY).blank == ENOUGH
+    assert follow(back, sampled(6e5, instance=one)).identity == "one"
+
+
+def test_a_server_whose_clock_is_set_back() -> None:
+    """A session that was found is known by its start, however young it looks; another with its id is another one."""
+    was, young = (dataclasses.replace(SESSION, age=age, started=1.7e9) for age in (600.0, 2.0))
+    held = reported(1010.0, 11, age=500.0)
+    known = learn(Known(), sightings([held], [sampled(1000.0, found=(11,), sessions={11: was})]), [held])
+
+    def standing(session: Session, known: Known) -> str:
+        sample = sampled(1000.0, found=(11,), sessions={11: session}, instance=Instance("one", 900.0))
+        (each,) = sightings([held], [sample], started=known.start)
+        return each.standing
+
+    assert standing(young, known) == "found"
+    assert standing(dataclasses.replace(was, started=1.7e9 + 1), known) == "ended"
+    assert standing(young, Known()) == "ended"
+    held = reported(1010.0, 11, age=400.0)  # another connection
+    assert standing(young, known) == "ended"
+
+
 def test_what_nobody_reports_is_forgotten() -> None:
     """Memory grows with what lives, not with what has lived."""
     known = taught(Known(), sampled(1000.0, found=(11, 12)))
@@ -144,6 +177,17 @@ def test_after_a_failover_old_connections_are_nobody_s() -> None:
     assert later.pairs["idle", "sleeping"] == 1
 
 
+def test_unowned_sessions_when_a_clock_is_set_back() -> None:
+    """What earlier samples said is forgotten: they seem to come later, and would never be confirmed."""
+    joint = Joint([ORDERS], leak_after=60.0, names=Names())
+    held, counts = PooledConnection("idle", 20.0, 500.0, 11), []
+    for began in (1e6, 1e6 + 15, 5e5, 5e5 + 15):
+        samples = [mysql(began, unclaimed=(STRANGER,))]
+        found = joined(joint, process(began + 2, held), samples=samples, now=began + 3)
+        counts.append([each.count > 0 for each in found.unowned])
+    assert counts == [[], [True], [], [True]]
+
+
 def test_it_is_said_once_and_taken_back(caplog: pytest.LogCaptureFixture) -> None:
     """That ids do not meet is said when it is found out, and again when they do."""
     joint = Joint([ORDERS], leak_after=60.0, names=Names())
@@ -159,7 +203,7 @@ def test_it_is_said_once_and_taken_back(caplog: pytest.LogCaptureFixture) -> Non
         found = joined(joint, held, samples=[mysql(2000.0)], now=2003.0)
     assert [match.possible for match in found.matches] == [True]
     assert [record.getMessage().partition(" on server orders")[2] for record in caplog.records] == [
-        ", as behind a proxy that pools by itself; they cannot be matched",
+        ", as behind a proxy that pools by itself; they cannot be matched, see docs/match.md",
         " now",
     ]
 

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 import exporter
+from exporter.conclusions import Match
 from joints import Joining, joining, reporting
 from middlemen import haproxy, pgbouncer
 from sites import Site, sessions_of
@@ -123,6 +124,6 @@ def test_a_pool_whose_sessions_were_all_ended_is_behind_no_proxy(
         assert "cannot be matched" not in caplog.text
 
 
-def _impossible(found: Joining) -> exporter.records.Match | None:
+def _impossible(found: Joining) -> Match | None:
     seen = found.match()
     return None if seen.possible else seen

@@ -29,6 +29,13 @@ def test_numbers_are_summed_and_ages_are_the_largest() -> None:
     assert (total.used_longest_seconds, total.checkouts) == (9.0, 27)
 
 
+def test_a_pool_that_one_process_does_not_ping_is_none_that_pings() -> None:
+    """Whoever takes a connection of the process without a ping meets the dead ones."""
+    with_ping, without = (pool(pre_ping=ping) for ping in (True, False))
+    assert add_up([with_ping, without])[0].pre_ping is False
+    assert add_up([with_ping, with_ping])[0].pre_ping is True
+
+
 def test_an_unlimited_pool_makes_the_sum_unlimited() -> None:
     """Infinity and a limit are infinity."""
     (total,) = add_up([pool(connections_max=float("inf")), pool(connections_max=15.0)])

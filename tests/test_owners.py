@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy.engine import URL, make_url
 
+from exporter.conclusions import Report
 from exporter.owners import Map, belongs, hosts, owners, plain, reports_by_server, several, sorted_out
-from exporter.records import Instance, PoolIdentity, PoolSnapshot, ProcessSnapshot, Report
+from exporter.records import Instance, PoolIdentity, PoolSnapshot, ProcessSnapshot
 
 
 @dataclass(frozen=True)

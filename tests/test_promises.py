@@ -97,11 +97,13 @@ def test_an_error_of_ours_never_reaches_the_application(
 
 
 def test_a_page_survives_a_broken_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error while the page is made costs our metrics, not the application's own."""
+    """An error while the page is made costs the metrics of the pool that it is in, not the application's own."""
     engine = create_engine("sqlite://", poolclass=QueuePool)
     registry = CollectorRegistry()
     exporter.instrument(engine, registry=registry)
+    name, before = "pool_exporter_contained_errors_total", contained_errors().get("collect", 0)
     monkeypatch.setattr("exporter.pool.time", _Broken())
-    assert list(registry.collect()) == []
+    assert {sample.name for family in registry.collect() for sample in family.samples} == {name}
+    assert (registry.get_sample_value(name, {"where": "collect"}) or 0.0) > before
     exporter.uninstrument(engine)
     engine.dispose()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from exporter.letterbox import Letterbox
 from exporter.publish import FORMAT, Publisher
 from exporter.records import PoolIdentity, PoolSnapshot, ProcessSnapshot
+from waiting import eventually
 
 SHOP = PoolSnapshot(
     PoolIdentity("shop", "QueuePool", "sqlite", "pysqlite"), idle=2, connections_max=float("inf"), closes={"other": 1}
@@ -42,6 +47,59 @@ def test_a_snapshot_is_written_whole(tmp_path: Path) -> None:
     publisher.stop()
     assert published(tmp_path) == [path]
     assert json.loads(path.read_text())["ended"] is True
+
+
+@pytest.mark.parametrize(
+    "change", [{"size": -1}, {"size": 5.0}, {"timeout_seconds": float("inf")}, {"idle": 10**400}, {"size": "5"}]
+)
+def test_a_pool_that_no_reader_takes_hides_no_other(
+    tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings of an application may be odd and work; the sidecar sees all its other pools."""
+    monkeypatch.setattr("exporter.contained._counts", Counter())
+    odd = dataclasses.replace(SHOP, identity=dataclasses.replace(SHOP.identity, name="odd"), **change)
+    publisher = Publisher(tmp_path, lambda: ProcessSnapshot(7, 1.5, (odd, SHOP)))
+    publisher.publish()
+    mail = Letterbox(tmp_path).read()
+    assert [pool for report in mail.reports for pool in report.snapshot.pools] == [SHOP]
+    assert "the settings or figures of pool odd cannot be published; it is left out" in caplog.text
+    publisher.stop()
+
+
+class Starved(Publisher):
+    """A publisher that has no memory the first three times."""
+
+    turns = 0
+
+    def publish(self) -> bool:
+        """Publish, or fail before that."""
+        self.turns += 1
+        if self.turns <= 3:
+            raise MemoryError
+        return super().publish()
+
+
+def test_no_memory_for_a_moment_ends_no_publishing(tmp_path: Path) -> None:
+    """The thread goes on, and publishes when there is memory again."""
+    publisher = Starved(tmp_path, look)
+    publisher.start()
+    eventually(lambda: list(tmp_path.glob("*.json")))
+    publisher.stop()
+
+
+def test_a_lock_that_is_taken_away_leaves_no_file_open(tmp_path: Path) -> None:
+    """However often somebody empties the directory, a process has one file of it open: the lock that is there."""
+    publisher = Publisher(tmp_path, look, interval=3600)
+    publisher.start()
+    for _ in range(5):
+        publisher.publish()
+        for path in published(tmp_path):
+            path.unlink()
+    publisher.publish()
+    opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    ours = [name for name in opened if name.startswith(str(tmp_path))]
+    assert ours == [str(path) for path in tmp_path.glob("*.lock")]
+    publisher.stop()
 
 
 def test_a_missing_directory_is_said_once_and_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -151,6 +151,73 @@ def test_what_one_watch_hands_over(new_engine: NewEngine, tmp_path: Path) -> Non
     heir.remove(engines[2])
 
 
+FIRST_TWO = f"""{BEGIN}
+import threading
+from exporter.watch import Watch
+
+made, barrier, begin = [], threading.Barrier(2), Watch.__init__
+
+def init(watch):
+    made.append(watch)
+    begin(watch)
+    try:
+        barrier.wait(timeout=0.5)
+    except threading.BrokenBarrierError:
+        pass  # nobody else makes one
+
+Watch.__init__ = init
+threads = [threading.Thread(target=exporter.instrument, args=(engine,)) for engine in (first, second)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for engine in (first, second):
+    engine.connect().close()
+print(len(made), end=" ")
+show()
+"""
+
+
+def test_two_threads_that_come_first(tmp_path: Path) -> None:
+    """One watch is made, though two ask for it at the same moment; every metric stands on the page once."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_TWO],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.stderr, done.stdout) == ("", "1 1 1 1 None\n")
+
+
+class _Doorbell:
+    """A lock that tells when somebody comes for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.rung = threading.RLock(), threading.Event()
+
+    def __enter__(self) -> None:
+        self.rung.set()
+        self.lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self.lock.release()
+
+
+def test_an_heir_that_comes_while_others_wait(new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the old watch's lock while that hands over ends with the heir."""
+    registry = CollectorRegistry()
+    old, heir, engine, lock = Watch(), Watch(), new_engine(), _Doorbell()
+    monkeypatch.setattr(old, "_lock", lock)
+    waiting = threading.Thread(target=old.add, args=(engine, Wish(name="first", registry=registry)))
+    with lock.lock:
+        waiting.start()
+        assert lock.rung.wait(timeout=60)
+        old.hand_over(heir)
+    waiting.join()
+    assert (old.find(engine), heir.find(engine) is not None) == (None, True)
+    use(engine)
+    assert checkouts(registry) == {"first": 1}
+    heir.remove(engine)
+
+
 def test_an_elder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is found where the elder should be, the new watch begins; only then is it the elder."""
     watch, before = Watch(), contained_errors().get("listen", 0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -15,7 +18,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from exporter.demo.databases import free_port
+from exporter.news import ADVICE_SECONDS
+from exporter.records import ServerSnapshot
 from exporter.sampler import Sampler
+from exporter.servers import SampleError
+from overviews import SAMPLE
 from samplers import failed, no_ids, sampled, sampling, unreachable
 from sites import PASSWORD, Launch, Site, frozen, sessions_of
 from waiting import eventually
@@ -248,6 +255,75 @@ def test_a_traceback_shows_no_password(password: str, caplog: pytest.LogCaptureF
         assert not {password, quote_plus(password), quote(password)} & set(re.split(r"[ :@\n']", text))
         assert "ss/w" not in text
         assert "ss%2Fw" not in text
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
+def test_a_password_that_is_no_utf_8(dialect: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As the environment of a process in latin1 may have one: it is said so, once, and nothing of it is shown."""
+    driver = {"mysql": "mysql+pymysql", "postgresql": "postgresql+psycopg"}[dialect]
+    url = unreachable().url.set(drivername=driver, password="pl\udce4nted")
+    with sampling(unreachable(url=url, dialect=dialect), ids=no_ids) as sampler:
+        for _ in range(2):
+            view = failed(sampler)
+    assert view.message == "the url or its password is no UTF-8 text; write it anew, in UTF-8"
+    assert view.errors["other"] == 2
+    assert len(caplog.messages) == 1
+    assert "\n" not in caplog.messages[0]
+
+
+class _Untold(Exception):  # noqa: N818  the test's own
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize("error", [_Untold(), SampleError("no such reason", "a family's own")])  # type: ignore[arg-type]
+def test_a_failure_that_cannot_be_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever telling of it meets, the sample has failed, and the log has one line of it."""
+
+    def ids() -> frozenset[int]:
+        raise error
+
+    sampler = Sampler(unreachable(), ids=ids)
+    for _ in range(2):
+        sampler.sample()
+    assert sampler.view().errors["other"] == 2
+    assert "it failed, and so did telling why" in sampler.view().message
+    assert len(caplog.messages) == 1
+    assert "\n" not in caplog.messages[0]
+
+
+def test_a_traceback_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """However much an error says, and whatever that does to a terminal, the log takes a page of it."""
+
+    def ids() -> frozenset[int]:
+        raise ZeroDivisionError("\x1b[31m" + "A" * 10_000_000)
+
+    sampler = Sampler(unreachable(), ids=ids)
+    sampler.sample()
+    assert len(caplog.text) < 10_000
+    assert "Traceback" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+def test_other_advice_at_each_sample(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that wants something else each time is repeated once in some minutes, and nothing is said twice."""
+    now, turn = [1000.0], itertools.count()
+
+    class Changing:
+        """A line of such a server."""
+
+        answer_seconds = 0.0
+
+        def ask(self, *_: object, **__: object) -> ServerSnapshot:
+            return replace(SAMPLE, advice=f"GRANT {next(turn) % 40}\x1b{'x' * 1000}")
+
+    with mock.patch("exporter.sampler.Line", return_value=Changing()):
+        sampler = Sampler(unreachable(), ids=no_ids, steadily=lambda: now[0])
+    for _ in range(300):
+        sampler.sample()
+        now[0] += ADVICE_SECONDS / 100
+    assert [line.partition("?")[0] for line in caplog.messages] == [f"server orders: GRANT {n}" for n in (0, 20, 1)]
+    assert all(line.isprintable() and len(line) < 600 for line in caplog.messages)
 
 
 @pytest.mark.servers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from certificates import make_certificates
 from overviews import silent_server
 from waiting import eventually
 
 CONFIG = """\
 web:
   listen: 127.0.0.1:{port}
+  {web}
 processes:
   directory: {directory}
 servers:
@@ -41,22 +44,24 @@ class Command:
 
     def address(self) -> tuple[str, int]:
         """Wait for the line that says where the page is."""
-        found = eventually(lambda: re.search(r"serving on http://(127\.0\.0\.1):(\d+)/\n", self.log.read_text()))
+        found = eventually(
+            lambda: re.search(r"serving on http://(127\.0\.0\.1):(\d+)/\n", self.log.read_text()), within=60
+        )
         assert found is not None
         return found[1], int(found[2])
 
     def end(self) -> tuple[int, float]:
         """Wait for its end; return the exit code and how long that took."""
         began = time.monotonic()
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         return code, time.monotonic() - began
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, port: int = 0, silent: int = 1) -> Iterator[Command]:
+def running(folder: Path, *, port: int = 0, silent: int = 1, web: str = "") -> Iterator[Command]:
     """Run `pool-exporter serve`, and see to its end."""
     path, log = folder / "config.yaml", folder / "log"
-    path.write_text(CONFIG.format(port=port, directory=folder, silent=silent))
+    path.write_text(CONFIG.format(port=port, directory=folder, silent=silent, web=web))
     with log.open("wb") as output:
         command = (sys.executable, "-m", "exporter", "serve", "--config", str(path))
         process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -86,16 +91,107 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert "Traceback" not in said
 
 
-def test_a_hangup_does_not_end_it(tmp_path: Path) -> None:
-    """SIGHUP says in the log that a change needs a restart, and the page goes on."""
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_signals_while_it_loads(tmp_path: Path, number: str) -> None:
+    """While its libraries load, a reload is no end, and an end is clean: 0 and no traceback."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal, sys, time\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('lives', flush=True)\n"
+        f"os.kill(os.getpid(), signal.{number})\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = (sys.executable, "-m", "exporter", "serve", "--config", "none.yaml")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "lives\n", "")
+
+
+def test_a_hangup_reloads(tmp_path: Path) -> None:
+    """SIGHUP reads the configuration again: a good one counts, a bad one is said in the log, and the page goes on."""
     with running(tmp_path) as command:
         host, port = command.address()
+        config = tmp_path / "config.yaml"
+        good = config.read_text()
+        config.write_text(good.replace("servers:\n  silent:", "servers:\n  renamed:"))
         command.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: "SIGHUP: the configuration cannot be read again" in command.log.read_text())
-        connection = HTTPConnection(host, port, timeout=5)
-        connection.request("GET", "/-/healthy")
-        assert connection.getresponse().status == 200
-        connection.close()
+        assert eventually(lambda: b'server_up{server="renamed"}' in get(host, port, "/metrics"), within=30)
+        config.write_text(good.replace("servers:", "server:"))
+        command.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "unknown key; did you mean servers?" in command.log.read_text(), within=30)
+        assert b"pool_exporter_config_last_reload_successful 0.0" in get(host, port, "/metrics")
+        assert b'server_up{server="renamed"}' in get(host, port, "/metrics")
+        for _ in range(50):
+            command.process.send_signal(signal.SIGHUP)
+        config.write_text(good)
+        command.process.send_signal(signal.SIGHUP)
+        assert eventually(
+            lambda: b"pool_exporter_config_last_reload_successful 1.0" in get(host, port, "/metrics"), within=30
+        )
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end()[0] == 0
+    assert "Traceback" not in command.log.read_text()
+
+
+def get(host: str, port: int, path: str) -> bytes:
+    connection = HTTPConnection(host, port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().read()
+
+
+STUCK = """\
+import sys, threading, time
+from pathlib import Path
+from exporter.config import load
+from exporter.serving import serve
+from exporter.sidecar import Sidecar
+
+def overview(_sidecar):
+    print("asked", flush=True)
+    time.sleep(600)
+
+Sidecar.overview = overview
+path = Path(sys.argv[1])
+sys.exit(serve(load(path), file=path, again=lambda: load(path)))
+"""
+
+
+def test_a_signal_during_a_scrape(tmp_path: Path) -> None:
+    """With pages under way that would take ten minutes, a signal ends it at once, and with 0 all the same."""
+    path, log = tmp_path / "config.yaml", tmp_path / "log"
+    path.write_text(CONFIG.format(port=0, directory=tmp_path, silent=1, web=""))
+    with log.open("wb") as output:
+        process = subprocess.Popen((sys.executable, "-c", STUCK, str(path)), stdout=output, stderr=output)
+    command = Command(process, log)
+    try:
+        address = command.address()
+        with socket.create_connection(address) as scrape, socket.create_connection(address) as other:
+            for line in (scrape, other):
+                line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            eventually(lambda: "asked" in log.read_text())
+            process.send_signal(signal.SIGTERM)
+            assert command.end()[0] == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_over_tls_the_log_says_so(tmp_path: Path) -> None:
+    """The line that says where the page is says https, and a file that breaks in between is said and nothing starts."""
+    made = make_certificates(tmp_path)
+    (tmp_path / "web.yml").write_text(
+        f"tls_server_config: {{cert_file: {made.server_cert}, key_file: {made.server_key}}}"
+    )
+    with running(tmp_path, web="config_file: web.yml") as command:
+        assert eventually(lambda: "serving on https://127.0.0.1:" in command.log.read_text(), within=60)
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end()[0] == 0
+    (tmp_path / "web.yml").write_text("colour: red")
+    with running(tmp_path, web="config_file: web.yml") as command:
+        assert command.end()[0] == 2
+        assert f"{tmp_path}/web.yml:1:1: colour: unknown key" in command.log.read_text()
 
 
 def test_a_signal_right_after_the_start_is_not_lost(tmp_path: Path) -> None:

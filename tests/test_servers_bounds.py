@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from exporter.buckets import SLEEP_BUCKETS
+from exporter.folding import OTHER
 from exporter.labels import SESSION_STATES
 from exporter.records import HeldTransaction, Histogram, ServerSnapshot, Session, SessionGroup, Sleepers
-from exporter.servers.bounds import OTHER, bounded
+from exporter.servers.bounds import bounded
 from samplers import sampled, sampling
 from sites import Site
 

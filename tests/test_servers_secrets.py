@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from certificates import make_certificates
-from config_files import PLANTED, write
+from config_files import PLANTED, odd_option, write
 from exporter.cli import cli
 from exporter.config import load
 from exporter.demo.client import ask
@@ -38,7 +38,7 @@ servers:
     url: {nobody}
     password: !file secret
   unknown_option:
-    url: {url}?no_such_option=1
+    url: {url}?{odd}
     password: !file secret
   not_encrypted:
     url: {url}
@@ -128,7 +128,8 @@ def test_a_running_sidecar(tmp_path: Path, site: Site) -> None:
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "wrong").write_text(f"{SECRET}?")
     make_certificates(tmp_path)
-    config = write(tmp_path, SERVERS.format(url=url_of(site, account), nobody=url_of(site, account, free_port())))
+    urls = {"url": url_of(site, account), "nobody": url_of(site, account, free_port())}
+    config = write(tmp_path, SERVERS.format(**urls, odd=odd_option(site.dialect)))
     log = tmp_path / "log"
     with log.open("wb") as output:
         command = [sys.executable, "-m", "exporter", "serve", "--config", str(config)]

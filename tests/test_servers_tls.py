@@ -212,12 +212,11 @@ def test_an_authority_in_the_home_directory(
 def test_files_that_change(tls_site: Site, certificates: Certificates, tmp_path: Path) -> None:
     """A file that is gone makes the server down, with the file in the message; one that is back or renewed is taken."""
     ca = tmp_path / "ca.pem"
-    with sampling(server(tls_site, Tls(ca=ca))) as sampler:
-        for content, up in ((None, False), (certificates.stranger, False), (certificates.ca, True), (None, False)):
-            ca.unlink(missing_ok=True)
-            if content is not None:
-                ca.write_bytes(content.read_bytes())
-            sampler.close()
+    for content, up in ((None, False), (certificates.stranger, False), (certificates.ca, True), (None, False)):
+        ca.unlink(missing_ok=True)
+        if content is not None:
+            ca.write_bytes(content.read_bytes())
+        with sampling(server(tls_site, Tls(ca=ca))) as sampler:
             sampler.sample()
             view = sampler.view()
             assert view.up is up

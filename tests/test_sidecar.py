@@ -15,9 +15,10 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.conclusions import Overview
 from exporter.contained import PLACES, contain
 from exporter.labels import REJECT_REASONS
-from exporter.records import Overview, ProcessSnapshot
+from exporter.records import ProcessSnapshot
 from exporter.sidecar import REVISION_VARIABLE, Sidecar
 from exporter.version import VERSION
 from overviews import NOW, SHOP, Showing, config, publish, server, silent_server

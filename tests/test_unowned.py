@@ -9,7 +9,8 @@ import pytest
 
 from exporter.acquaintance import ENOUGH, Known
 from exporter.buckets import SLEEP_BUCKETS
-from exporter.records import Report, ServerSnapshot, Unowned
+from exporter.conclusions import Report, Unowned
+from exporter.records import ServerSnapshot
 from exporter.unowned import unowned
 from teaching import STRANGER, repeated, reported, sampled, taught
 

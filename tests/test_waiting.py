@@ -144,17 +144,45 @@ def test_who_waits_for_a_connection_that_cannot_be_made_leaves_nothing(
     assert page.value("wait_seconds_count") == page.value("checkouts_total") == 1
 
 
-def test_a_timeout_says_who_holds_the_connections(one_place: NewEngine, caplog: pytest.LogCaptureFixture) -> None:
-    """A line in the log names place, thread and age of every holder; a second timeout soon after says nothing."""
+def test_a_timeout_says_who_holds_the_connections(
+    one_place: NewEngine, page: Page, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the next look a line in the log names place, thread and age of every holder; another timeout is too soon."""
     engine = one_place(pool_timeout=0.01)
     with engine.connect(), caplog.at_level(logging.WARNING, logger="exporter.leaks"):
         for _ in range(2):
             with pytest.raises(PoolTimeoutError):
                 engine.connect()
+        assert caplog.messages == []
+        assert page.value("timeouts_total") == 2
     (line,) = caplog.messages
     assert line.startswith("pool sqlite:///shop.db: a wait of 0.0 s for a connection ended in a timeout; 1 out: ")
     assert "test_waiting.py:" in line
     assert "test_a_timeout_says_who_holds_the_connections by thread MainThread for 0.0 s" in line
+
+
+class Refusing(logging.Handler):
+    """A log handler that fails in a class of its own, as one does whose broker is gone."""
+
+    def emit(self, _record: logging.LogRecord) -> None:
+        raise BrokerGoneError
+
+
+class BrokerGoneError(Exception):
+    """An error of no class that we know."""
+
+
+def test_a_log_handler_that_raises_takes_no_timeout_away(one_place: NewEngine, page: Page) -> None:
+    """Whatever handles our lines, who has waited in vain gets SQLAlchemy's error, and the page its numbers."""
+    engine = one_place(pool_timeout=0.01)
+    log, handler = logging.getLogger("exporter.leaks"), Refusing()
+    log.addHandler(handler)
+    try:
+        with engine.connect(), pytest.raises(PoolTimeoutError):
+            engine.connect()
+        assert page.value("timeouts_total") == 1
+    finally:
+        log.removeHandler(handler)
 
 
 def test_holders_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -163,7 +191,8 @@ def test_holders_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     log = TimeoutLog("orders", clock=lambda: now[0])
     for moment in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0):
         now[0] = moment
-        log.say([], 30.0)
+        log.note([], 30.0)
+        log.speak()
     assert len(caplog.messages) == 2
     assert "a wait of 30.0 s" in caplog.messages[0]
     assert "no connection is known to be out" in caplog.messages[0]

@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import hashlib
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,38 +14,29 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.page import STYLE
-from exporter.records import Overview, ProcessSnapshot
+from exporter.conclusions import Overview
+from exporter.page import SCRIPT, STYLE
+from exporter.records import ProcessSnapshot
 from exporter.sidecar import Sidecar
 from exporter.web import make_app
 from overviews import FULL, SHOP, Showing, config, publish, server, silent_server
+from served import served
 from waiting import eventually
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 @contextlib.contextmanager
-def serving(sidecar: Sidecar) -> Iterator[httpx.Client]:
-    """Serve a sidecar on a free port with uvicorn, and give a client for it."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    options = uvicorn.Config(make_app(sidecar), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    served = uvicorn.Server(options)
-    thread = threading.Thread(target=served.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5) as client:
-            yield client
-    finally:
-        served.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
+def serving(sidecar: Sidecar, *, port: int = 0) -> Iterator[httpx.Client]:
+    """Serve a sidecar with uvicorn, on a free port unless told which, and give a client for it."""
+    with served(make_app(sidecar), port=port) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +137,21 @@ def test_what_is_not_done(client: httpx.Client, method: str) -> None:
 
 
 def test_the_status_page_lets_nothing_else_in(client: httpx.Client) -> None:
-    """The browser is told to load nothing, and to apply the one style that is on the page."""
+    """The browser is told to take the one style and the one script that are on the page, and to ask us alone."""
     answer = client.get("/")
-    policy = answer.headers["content-security-policy"]
+    policy = dict(each.strip().split(" ", 1) for each in answer.headers["content-security-policy"].split(";"))
     (style,) = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
-    assert style == STYLE
-    assert policy.startswith("default-src 'none'; ")
-    assert f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" in policy
+    (script,) = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    assert (style, script) == (STYLE, SCRIPT)
+    assert policy["style-src"] == _hash_of(style)
+    assert policy["script-src"] == _hash_of(script)
+    assert (policy["default-src"], policy["connect-src"], policy["img-src"]) == ("'none'", "'self'", "data:")
+    assert "unsafe" not in answer.headers["content-security-policy"]
     assert "orders" in answer.text
+
+
+def _hash_of(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 def test_ready_waits_for_the_first_sample() -> None:

@@ -64,13 +64,14 @@ class Celery:
         del sender["POOL_EXPORTER_DIR"]  # it only sends, and would be one more process of the pool
         command = [sys.executable, "-c", f"import tasks; tasks.send({times}, {task!r})"]
         subprocess.run(command, cwd=self.shop.folder, env=sender, check=True)
-        eventually(lambda: len(self.done()) >= before + times, within=30)
+        eventually(lambda: len(self.done()) >= before + times, within=150)
         return self.done()[before:]
 
     def done(self) -> list[int]:
         return [int(line) for line in self.answers.read_text().splitlines()]
 
 
+@pytest.mark.timeout(400)
 def test_prefork(shop: Shop) -> None:
     """Every task is counted: children recycled after five, one killed with -9 after it published, a warm shutdown.
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within: float = 10.0, every: float = 0.02) -> T:
+def eventually(look: Callable[[], T], *, within: float = 30.0, every: float = 0.02) -> T:
     """Return the first true value that ``look`` gives; fail when there is none ``within`` seconds."""
     deadline = time.monotonic() + within
     while not (found := look()):
