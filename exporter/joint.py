@@ -16,16 +16,10 @@ from exporter.names import Names
 from exporter.owners import Map, Sorted, hosts, same_family, sorted_out
 from exporter.records import Instance, ProcessSnapshot, ServerView
 from exporter.sightings import Sighting, sightings
-from exporter.unowned import has_ids, unowned
+from exporter.unowned import Lasting, has_ids, unowned
 
 _ASKS = 8
 """How many questions are remembered; of those before the last, an answer may be on its way or have failed."""
-
-_LOOSE = 100
-"""How many samples' unowned sessions are remembered, should clocks jump; a few are enough."""
-
-CONFIRMED = 2.0
-"""Seconds for which sessions must have been nobody's: a server takes a while to end one that its pool has closed."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +36,11 @@ class Joined:
 
 @dataclass
 class _Memory:
-    """What is known of one server, and when it was asked for which pools: True where all of their ids were known.
-
-    ``loose`` is what samples said of sessions that nobody owns, with the moment when each ended.
-    """
+    """What is known of one server, and when it was asked for which pools: True where all of their ids were known."""
 
     known: Known
     asks: deque[tuple[float, bool]]
-    loose: deque[tuple[float, tuple[Unowned, ...]]] = field(default_factory=lambda: deque(maxlen=_LOOSE))
+    loose: Lasting = field(default_factory=Lasting)
 
 
 class Joint:
@@ -177,24 +168,7 @@ class Joint:
         now = unowned(server.name, reports=reports, others=others, sample=sample, known=memory.known)
         if sample is None or not now:
             return ()
-        if memory.loose and memory.loose[-1][0] > sample.ended == memory.known.ends[0]:
-            memory.loose.clear()  # a clock was set back
-        if memory.loose and memory.loose[-1][0] == sample.ended:
-            now = _fewest(now, [memory.loose.pop()[1]])
-        memory.loose.append((sample.ended, now))
-        while len(memory.loose) > 2 and memory.loose[1][0] <= sample.ended - CONFIRMED:
-            memory.loose.popleft()
-        confirmed = memory.loose[0][0] <= sample.ended - CONFIRMED
-        return _fewest(now, [before for _, before in memory.loose]) if confirmed else ()
-
-
-def _fewest(now: Sequence[Unowned], before: Iterable[Sequence[Unowned]]) -> tuple[Unowned, ...]:
-    """Return the smallest count of each client; one that was not there at some time had 0."""
-    seen = [{(each.user, each.database, each.client): each.count for each in some} for some in before]
-    return tuple(
-        replace(each, count=min([each.count, *(some.get((each.user, each.database, each.client), 0) for some in seen)]))
-        for each in now
-    )
+        return memory.loose.after(sample.ended, now, newest=memory.known.ends[0])
 
 
 def _once(said: Sequence[Holder]) -> tuple[Holder, ...]:

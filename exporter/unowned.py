@@ -1,9 +1,10 @@
-"""Sleeping sessions that look like those of the pools, and that no live pool owns. A pure function."""
+"""Sleeping sessions that look like those of the pools, and that no live pool owns: which, and for how long."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from exporter.acquaintance import Home, Known
 from exporter.buckets import SLEEP_BUCKETS
@@ -15,6 +16,16 @@ from exporter.sightings import SETTLED
 SHORTEST = 5.0
 """Seconds that a session must have slept to be counted. A connection that is being made sleeps too, until its pool has
 it and its process has said so, which a busy machine may delay."""
+
+CONFIRMED = 2.0
+"""Seconds for which sessions must have been nobody's: a server takes a while to end one that its pool has closed."""
+
+_APART = 0.1
+"""Seconds between two samples that are remembered each by itself: a server that is sampled as fast as it can be would
+else fill the memory before anything has lasted."""
+
+_REMEMBERED = 100
+"""The most samples that are remembered, should clocks jump."""
 
 MOST_CLIENTS = 1000
 """Of how many clients of a server they are told apart."""
@@ -39,6 +50,40 @@ def unowned(
         if Home(row.user, row.database, row.client, row.place) in homes:
             shown[row.user, row.database, row.client] += _asleep_for(row.counts, max(newest, SHORTEST))
     return tuple(Unowned(server, *client, count) for client, count in sorted(_few(shown).items()))
+
+
+class Lasting:
+    """Remembers what the samples of one server said, and tells what has lasted. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._said: deque[tuple[float, tuple[Unowned, ...]]] = deque(maxlen=_REMEMBERED)
+
+    def after(self, ended: float, now: Sequence[Unowned], *, newest: float) -> tuple[Unowned, ...]:
+        """Add what a sample says that ended at ``ended``; return the least that was said for `CONFIRMED` seconds.
+
+        ``newest`` is when the newest sample ended: what is remembered of later was before a clock was set back. Nothing
+        is returned before there are samples of that many seconds.
+        """
+        said = self._said
+        if said and said[-1][0] > ended == newest:
+            said.clear()
+        again = bool(said) and said[-1][0] == ended
+        if again or (len(said) > 1 and said[-1][0] - said[-2][0] < _APART):
+            now = _fewest(now, [said.pop()[1]])
+        said.append((ended, tuple(now)))
+        while len(said) > 2 and said[1][0] <= ended - CONFIRMED:
+            said.popleft()
+        confirmed = said[0][0] <= ended - CONFIRMED
+        return _fewest(now, [before for _, before in said]) if confirmed else ()
+
+
+def _fewest(now: Sequence[Unowned], before: Iterable[Sequence[Unowned]]) -> tuple[Unowned, ...]:
+    """Return the smallest count of each client; one that was not there at some time had 0."""
+    seen = [{(each.user, each.database, each.client): each.count for each in some} for some in before]
+    return tuple(
+        replace(each, count=min([each.count, *(some.get((each.user, each.database, each.client), 0) for some in seen)]))
+        for each in now
+    )
 
 
 def _few(shown: Counter[tuple[str, str, str]]) -> Counter[tuple[str, str, str]]:

@@ -89,9 +89,10 @@ def sessions(tmp_path: Path) -> Path:
     return path
 
 
-def pool(now: float) -> ProcessSnapshot:
-    """A process with two pooled connections: the one is a session of the server, the other is gone."""
-    held = (PooledConnection("used", 30.0, 60.0, 7), PooledConnection("idle", 30.0, 60.0, 99))
+def pool(now: float, opened: float) -> ProcessSnapshot:
+    """A process with two pooled connections of one moment: the one is a session of the server, the other is gone."""
+    age = now - opened
+    held = (PooledConnection("used", 30.0, age, 7), PooledConnection("idle", 30.0, age, 99))
     identity = PoolIdentity("shop", "QueuePool", "ledger", "none")
     return ProcessSnapshot(os.getpid(), now, (PoolSnapshot(identity, used=1, idle=1, connections=held),))
 
@@ -119,7 +120,7 @@ def test_a_family_of_its_own(tmp_path: Path, ledger: Path, sessions: Path) -> No
         'sqlalchemy_pool_matched_connections{pool="shop",server="books",session="sleeping",state="used"} 1.0',
         'sqlalchemy_pool_matched_connections{pool="shop",server="books",session="gone",state="idle"} 1.0',
     }
-    log = tmp_path / "log"
+    log, opened = tmp_path / "log", time.time() - 60.0
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "serve", "--config", config], env=environment, stdout=output, stderr=output
@@ -130,7 +131,7 @@ def test_a_family_of_its_own(tmp_path: Path, ledger: Path, sessions: Path) -> No
         page = found[1]
 
         def lines() -> set[str]:
-            publish(box, pool(time.time()))
+            publish(box, pool(time.time(), opened))
             return {_sorted(line) for line in ask(f"{page}/metrics").body.splitlines()}
 
         met = 'sqlalchemy_pool_matched_connections{pool="shop",server="books",session="sleeping",state="idle"} 1.0'

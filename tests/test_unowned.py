@@ -11,7 +11,7 @@ from exporter.acquaintance import ENOUGH, Known
 from exporter.buckets import SLEEP_BUCKETS
 from exporter.conclusions import Report, Unowned
 from exporter.records import ServerSnapshot
-from exporter.unowned import unowned
+from exporter.unowned import CONFIRMED, Lasting, unowned
 from teaching import STRANGER, repeated, reported, sampled, taught
 
 
@@ -64,3 +64,30 @@ def test_where_it_cannot_be_told_it_is_absent() -> None:
     assert loose(held, sample=sample, others=[without]) == ()
     proxied = taught(Known(), *repeated(ENOUGH, asked=(11, 12), unclaimed=(STRANGER,)))
     assert loose(held, sample=sample, known=proxied) == ()
+
+
+def said(count: int) -> Sequence[Unowned]:
+    return [Unowned("orders", "app", "shop", "web", count)]
+
+
+@pytest.mark.parametrize("interval", [0.001, 0.015, 0.25, 1.0, 60.0])
+def test_what_lasts_is_told_however_often_it_is_asked(interval: float) -> None:
+    """For two seconds nothing is told, then the least of them; a fast sampler's memory is not full before that."""
+    lasting = Lasting()
+    ends = [1000.0 + interval * turn for turn in range(max(int(3 * CONFIRMED / interval), 4))]
+    told = [(ended - ends[0], lasting.after(ended, said(3), newest=ended)) for ended in ends]
+    assert not any(each for since, each in told if since < CONFIRMED)
+    # Samples that follow each other at once are remembered as of the last of them.
+    assert all(each == tuple(said(3)) for since, each in told if since >= CONFIRMED + 0.2)
+    last = ends[-1]
+    assert [each.count for each in lasting.after(last + interval, said(1), newest=last + interval)] == [1]
+    assert [each.count for each in lasting.after(last + 2 * interval, said(5), newest=last + 2 * interval)] == [1]
+
+
+def test_what_was_told_before_a_clock_was_set_back() -> None:
+    """It has not lasted."""
+    lasting = Lasting()
+    for ended in (1000.0, 1003.0):
+        lasting.after(ended, said(3), newest=ended)
+    assert lasting.after(500.0, said(3), newest=500.0) == ()
+    assert [each.count for each in lasting.after(503.0, said(3), newest=503.0)] == [3]
