@@ -210,7 +210,8 @@ def test_an_interrupted_look(tmp_path: Path) -> None:
     """Ctrl-C ends the doctor as a shell says it, without a word."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         path = write(tmp_path, f"servers: {{a: {{url: 'mysql://probe@127.0.0.1:{silent.getsockname()[1]}/'}}}}\n")
-        command = [sys.executable, "-m", "exporter", "doctor", "--config", str(path)]
+        # Whatever runs in the background of a script has Ctrl-C ignored, this test's run perhaps too.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "exporter", "doctor", "--config", str(path)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with silent.accept()[0]:
             process.send_signal(signal.SIGINT)
