@@ -107,7 +107,7 @@ def test_a_machine_without_mariadb_is_told_so(
 @pytest.mark.timeout(240)
 def test_a_scenario_tells_its_story_and_ends_by_itself(start: Start) -> None:
     """A run shows the story, the trouble, what to look at, the cure and health, ends with 0, and leaves nothing."""
-    played = start("--scenario", "leak", "--for", "50s")
+    played = start("--scenario", "leak", "--for", "80s")  # a busy machine takes 20 s of it to start
 
     assert played.process.wait(timeout=180) == 0
     output = played.out.read_text()

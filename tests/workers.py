@@ -141,7 +141,8 @@ class Shop:
         """Wait until every checkout so far is on the page, and none twice."""
         hits = self.hits()
         eventually(lambda: self.counted() >= hits, every=0.1)
-        assert self.counted() == hits
+        counted = self.counted()
+        assert counted == hits, (counted, hits, sorted(path.name for path in self.box.iterdir()))
 
     def processes(self, state: str = "live") -> float | None:
         """Return how many processes are in this state, as the sidecar shows it."""

@@ -14,10 +14,10 @@ from players import Application
 from stages import Stage, agree
 
 ORDINARY = {
-    "BrokenPipeError", "ConnectionAbortedError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
-    "DBAPIError", "InterfaceError", "InternalError", "OSError", "OperationalError", "TimeoutError", "gaierror",
+    "BrokenPipeError", "ConnectionAbortedError", "ConnectionDoesNotExistError", "ConnectionError",
+    "ConnectionRefusedError", "ConnectionResetError", "DBAPIError", "InterfaceError", "InternalError", "OSError", "OperationalError", "TimeoutError", "gaierror",
 }  # fmt: skip
-"""What an application may meet when its server is lost; whatever else it meets, its twin must meet as well."""
+"""What an application may meet when its server is lost, asyncpg's ConnectionDoesNotExistError among it; whatever else it meets, its twin must meet as well."""
 
 AFTER = 10
 
