@@ -15,9 +15,11 @@ from stages import Stage, agree
 
 ORDINARY = {
     "BrokenPipeError", "ConnectionAbortedError", "ConnectionDoesNotExistError", "ConnectionError",
-    "ConnectionRefusedError", "ConnectionResetError", "DBAPIError", "InterfaceError", "InternalError", "OSError", "OperationalError", "TimeoutError", "gaierror",
+    "ConnectionRefusedError", "ConnectionResetError", "DBAPIError", "InterfaceError", "InternalError", "OSError",
+    "OperationalError", "TimeoutError", "gaierror",
 }  # fmt: skip
-"""What an application may meet when its server is lost, asyncpg's ConnectionDoesNotExistError among it; whatever else it meets, its twin must meet as well."""
+"""What an application may meet when its server is lost, be it in asyncpg's own words; whatever else it meets, its twin
+must meet as well."""
 
 AFTER = 10
 
