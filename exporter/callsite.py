@@ -123,7 +123,12 @@ def _is_library(filename: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_within(filename: str, folders: tuple[str, ...]) -> bool:
-    return filename.startswith("<frozen ") or str(Path(filename).resolve()).startswith(folders)
+    if filename.startswith("<frozen "):
+        return True
+    try:
+        return str(Path(filename).resolve()).startswith(folders)
+    except (OSError, RuntimeError):  # relative to a working directory that is removed; links that go in a circle
+        return False
 
 
 def coroutine_frame() -> FrameType | None:
@@ -163,7 +168,8 @@ def _function(code: CodeType) -> str:
 
 def _short(filename: str) -> str:
     path = Path(filename)
-    for folder in sys.path:
-        if folder and path.is_relative_to(folder):
+    folders: list[object] = [*sys.path]  # Python passes over what is no text
+    for folder in folders:
+        if folder and isinstance(folder, str) and path.is_relative_to(folder):
             return str(path.relative_to(folder))
     return path.name

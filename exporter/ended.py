@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from exporter.letters import MOST_BYTES, MOST_POOLS, IsAllowed, RejectedError, read_carefully
+from exporter.letters import MOST_BYTES, MOST_POOLS, IsAllowed, RejectedError, read_carefully, taken_in
 from exporter.merge import add_up, add_up_counts, counted
 from exporter.presence import write_file
 from exporter.publish import FORMAT
 from exporter.records import PoolSnapshot, ProcessSnapshot
-from exporter.sound import are_sound
 
 FILE_NAME = ".ended.json"
 
@@ -110,6 +111,8 @@ def _understood(content: bytes) -> Ended:
         raise RejectedError("malformed") from None
     if ended.format != FORMAT:
         raise RejectedError("unknown_format")
-    if not are_sound(ended.pools):
+    if not all(map(math.isfinite, chain(ended.ids.values(), ended.seen.values(), ended.doubtful.values()))):
         raise RejectedError("malformed")
-    return ended
+    # Others may write into the directory: no more is believed of this file than of a letter.
+    pools, contained = taken_in(ended.pools, ended.contained)
+    return dataclasses.replace(ended, pools=add_up(map(counted, pools)), contained=contained)

@@ -7,14 +7,17 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from exporter.folding import LONGEST, short
+from exporter.contained import PLACES
+from exporter.folding import LONGEST, OTHER, short
+from exporter.labels import CLOSE_REASONS, INVALIDATION_CAUSES, STALE_CODES
 from exporter.publish import FORMAT
 from exporter.records import PoolIdentity, PoolSnapshot, ProcessSnapshot
 from exporter.sound import MAPPINGS, MOST, MOST_LABELS, are_sound
@@ -53,6 +56,13 @@ _HEADER = TypeAdapter(_Header)
 _CONTENT = TypeAdapter(_Letter)
 _NAMES = tuple(field.name for field in dataclasses.fields(PoolIdentity) if field.name != "port")
 _TEXTS = attrgetter(*_NAMES)
+_WORDS: Mapping[str, frozenset[str]] = {
+    "closes": frozenset(CLOSE_REASONS),
+    "invalidations": frozenset(INVALIDATION_CAUSES),
+    "stale_ping": frozenset(STALE_CODES),
+    "stale_use": frozenset(STALE_CODES),
+}
+_PLACES = frozenset(PLACES)
 _FIELDS = tuple(field.name for field in dataclasses.fields(ProcessSnapshot))
 
 
@@ -107,12 +117,41 @@ def _understood(content: bytes) -> ProcessSnapshot:
         raise RejectedError(_fault(content)) from None
     if letter.format != FORMAT:
         raise RejectedError("unknown_format" if letter.format else "malformed")
-    if not math.isfinite(letter.taken) or not are_sound(letter.pools) or not _are_counts(letter.contained):
+    if not math.isfinite(letter.taken):
         raise RejectedError("malformed")
-    if len(letter.pools) > MOST_POOLS or max(map(len, _texts(letter))) > _LONGEST_TEXT:
-        raise RejectedError("too_big")
+    pools, contained = taken_in(letter.pools, letter.contained, texts=(letter.id, letter.host))
     snapshot = ProcessSnapshot(**{name: getattr(letter, name) for name in _FIELDS})
-    return dataclasses.replace(snapshot, host=short(letter.host), pools=tuple(map(_shortened, letter.pools)))
+    return dataclasses.replace(snapshot, host=short(letter.host), pools=pools, contained=contained)
+
+
+def taken_in(
+    pools: tuple[PoolSnapshot, ...], contained: Mapping[str, int], *, texts: Collection[str] = ()
+) -> tuple[tuple[PoolSnapshot, ...], Mapping[str, int]]:
+    """Return what a file holds as it is added up and shown: names cut, words that no page has summed as ``other``.
+
+    ``texts`` are what else it says. Raises RejectedError when it cannot be added up, or is more than any process has.
+    """
+    if not are_sound(pools) or not _are_counts(contained):
+        raise RejectedError("malformed")
+    if len(pools) > MOST_POOLS or max(map(len, (*texts, *contained, *_texts(pools))), default=0) > _LONGEST_TEXT:
+        raise RejectedError("too_big")
+    return tuple(_in_our_words(_shortened(pool)) for pool in pools), _among(_PLACES, contained)
+
+
+def _in_our_words(pool: PoolSnapshot) -> PoolSnapshot:
+    """Sum as ``other`` what a process of another version may say: as many words as there are letters fill a sum."""
+    if all(getattr(pool, name).keys() <= known for name, known in _WORDS.items()):
+        return pool
+    words: dict[str, Any] = {name: _among(known, getattr(pool, name)) for name, known in _WORDS.items()}
+    return dataclasses.replace(pool, **words)
+
+
+def _among(known: frozenset[str], counts: Mapping[str, int]) -> Mapping[str, int]:
+    if counts.keys() <= known:
+        return counts
+    found = Counter({word: count for word, count in counts.items() if word in known})
+    found[OTHER] += sum(count for word, count in counts.items() if word not in known)
+    return dict(found)
 
 
 def _shortened(pool: PoolSnapshot) -> PoolSnapshot:
@@ -137,9 +176,9 @@ def _are_counts(counts: Mapping[str, int]) -> bool:
     return len(counts) <= MOST_LABELS and all(0 <= count < MOST for count in counts.values())
 
 
-def _texts(snapshot: ProcessSnapshot) -> list[str]:
-    texts = [snapshot.id, snapshot.host, *snapshot.contained]
-    for pool in snapshot.pools:
+def _texts(pools: Iterable[PoolSnapshot]) -> list[str]:
+    texts: list[str] = []
+    for pool in pools:
         texts += _TEXTS(pool.identity)
         for mapping in MAPPINGS(pool):
             texts += mapping

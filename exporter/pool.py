@@ -17,6 +17,7 @@ from exporter.folding import few_sites
 from exporter.identity import identify
 from exporter.leaks import Leaks, TimeoutLog, place
 from exporter.limits import Pools, checked_out, idle_in, limits, open_slots, settings
+from exporter.merge import add_up, since
 from exporter.pings import follow_pings
 from exporter.records import PooledConnection, PoolSnapshot
 from exporter.seam import ear_of, hears, install, remove
@@ -47,6 +48,8 @@ class PoolMonitor:
         self._reading = threading.Lock()
         self._reader: int | None = None
         self._last: PoolSnapshot | None = None
+        self._elsewhere: PoolSnapshot | None = None
+        self.moves = 0
         self._leaks = Leaks(self.identity.name)
         self._check = SelfCheck()
         self._ear = Ear(
@@ -72,6 +75,13 @@ class PoolMonitor:
             for usage in () if call_sites else self._ear.ledger.peek():
                 usage.site = None  # each keeps its last one, which no checkout will replace
         self._follow(self.pool())
+
+    def count_from(self, before: PoolSnapshot) -> None:
+        """Leave out, from now on, what was counted under another name or on another page, where it stays."""
+        here = self._elsewhere
+        self._elsewhere = before if here is None else add_up((here, _renamed(before, here.identity.name)))[0]
+        self._last = None
+        self.moves += 1
 
     def told(self) -> tuple[Engine | Pool | None, dict[str, Any]]:
         """Return what is watched, None when it was collected, and what was told of it, as ``configure`` takes it."""
@@ -99,7 +109,7 @@ class PoolMonitor:
     def after_fork(self) -> None:
         """Forget all that the parent counted. A connection inherited from it is adopted when the child uses it."""
         self._reading = threading.Lock()
-        self._reader = self._last = None
+        self._reader = self._last = self._elsewhere = None
         self._leaks = Leaks(self.identity.name)
         self._check = SelfCheck()
         self._timeouts = TimeoutLog(self.identity.name)
@@ -134,7 +144,8 @@ class PoolMonitor:
         with self._reading:
             self._reader = me
             try:
-                self._last = self._snapshot()
+                seen, before = self._snapshot(), self._elsewhere
+                self._last = seen if before is None else since((seen,), {seen.identity.name: before})[0]
             finally:
                 self._reader = None
             return self._last
@@ -235,6 +246,10 @@ class PoolMonitor:
         more_used = min(max(checked_out(pool) - used, 0), self._ear.unmet)
         more_idle = min(max(idle_in(pool) - idle, 0), self._ear.unmet - more_used)
         return idle + more_idle, used + more_used
+
+
+def _renamed(snapshot: PoolSnapshot, name: str) -> PoolSnapshot:
+    return dataclasses.replace(snapshot, identity=dataclasses.replace(snapshot.identity, name=name))
 
 
 def _open(usage: Usage) -> bool:

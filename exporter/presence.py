@@ -60,6 +60,15 @@ def lock_path(directory: Path, name: str) -> Path:
     return directory / f"{name}.lock"
 
 
+SIDECAR = ".sidecar"
+"""The name of the one sidecar that takes away what ended processes leave."""
+
+
+def sidecar_lock(directory: Path) -> Path:
+    """Return the lock of that sidecar, which holds it for as long as it runs."""
+    return lock_path(directory, SIDECAR)
+
+
 class Presence:
     """Holds the lock of one name in one directory. A pid would not do: pids come back, and each container has its 1.
 

@@ -25,7 +25,8 @@ class Publisher:
     """Writes this process's snapshot into a directory every ``interval`` seconds, from a daemon thread.
 
     A reader sees the old file or the new one, never a part: each is written under another name and then renamed.
-    Whatever goes wrong stays here; it is said once, and once more when it works again.
+    Whatever goes wrong stays here; it is said once, and once more when it works again. ``speak`` is called after what
+    `look` gave is written, with no lock held: a log handler may be slow, ask the database, or end the thread.
 
     While no pool has ever been used one snapshot is enough: there is no thread then, until `wake` is called. While the
     process forks there is none either: Python warns of forks with threads, and a child would inherit their locks.
@@ -38,8 +39,10 @@ class Publisher:
         *,
         interval: float = 1.0,
         handed_in: Callable[[tuple[PoolSnapshot, ...]], None] = lambda _left: None,
+        speak: Callable[[], None] = lambda: None,
     ) -> None:
         self._slot = Slot(directory.absolute(), look, handed_in=handed_in)  # the application may go elsewhere
+        self._speak = speak
         self._interval = interval
         self._failing = False
         self._thread: threading.Thread | None
@@ -123,6 +126,7 @@ class Publisher:
                 self._carefully(self._slot.put_last)
             finally:
                 self._writing.release()
+        self._speak()
 
     def publish_here(self, *, patience: float = 0.0) -> None:
         """Write one snapshot from the calling thread, which waits for another that writes at most so many seconds."""
@@ -132,6 +136,7 @@ class Publisher:
                 self._publish()
             finally:
                 self._writing.release()
+            self._speak()
 
     def publish(self) -> bool:
         """Write one snapshot now; return whether nothing more will come until `wake` is called. Never raises."""
@@ -163,7 +168,7 @@ class Publisher:
         try:
             while not self._published_on(stop):
                 time.sleep(_MOMENT)
-        finally:  # however it ends: a handler of the application's logging may end it, too
+        finally:  # however it ends
             if self._thread is threading.current_thread():
                 self._thread = None
 
@@ -173,6 +178,8 @@ class Publisher:
             self._publish_on(stop)
         except MemoryError:  # between two snapshots, which contain their own: to wait takes memory, too
             return False
+        except SystemExit:  # by a handler of the application's logging: it ends nobody's thread but its own
+            return False
         return True
 
     def _publish_on(self, stop: threading.Event) -> None:
@@ -181,8 +188,10 @@ class Publisher:
         # No lock: whoever wakes us is the application. Should two threads come of it, the later one stays.
         while not stop.is_set() and self._thread is me:
             called, self._woken = self._woken, False
+            resting = self.publish()
+            self._speak()
             # What we were called for may be seen a moment later only.
-            if not self.publish() or called:
+            if not resting or called:
                 stop.wait(self._interval)
             elif self._may_end():
                 return

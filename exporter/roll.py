@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import weakref
 from collections.abc import Callable, Iterable
@@ -137,20 +138,20 @@ class Roll:
         """Read every pool, or those of a page; return them, added up by name, and what is in ``left``.
 
         Whoever makes an engine has to wait for ``lock`` only: the pools are read without it, but for those that came
-        meanwhile. What was taken off meanwhile has forgotten what it had counted; that is among what left.
+        or got another name meanwhile. What was taken off meanwhile has forgotten what it had counted; that is among
+        what left.
         """
         with lock:
             pages = list(self._pages.values()) if page is None else [page]
             for each in pages:
                 each.see_off()
-            monitors = [monitor for each in pages for monitor in each.monitors]
+            monitors = {monitor: monitor.moves for each in pages for monitor in each.monitors}
         read = _read(monitors)
         with lock:
             pages = list(self._pages.values()) if page is None else [page]
             pools = [pool for each in pages for pool in each.departed.values()]
             there = [monitor for each in pages for monitor in each.monitors]
-            known = set(monitors)
-            read.update(_read(monitor for monitor in there if monitor not in known))
+            read.update(_read(monitor for monitor in there if monitors.get(monitor) != monitor.moves))
             pools += [read[monitor] for monitor in there if monitor in read]
             left = tuple(self.left.values())
         return add_up(pools), left
@@ -167,14 +168,33 @@ class Roll:
         """Return the page of the registry that is wished for, shown there. Raises ValueError when it refuses."""
         return self._shown(REGISTRY if wish.registry is None else wish.registry, by_name=wish.by_name)
 
-    def show(self, monitor: PoolMonitor, wish: Wish) -> None:
-        """Show a pool in the registry that is wished for, or again in its own, should that have been cleared."""
+    def change(self, monitor: PoolMonitor, wish: Wish, change: Callable[[], None]) -> None:
+        """Show a pool in the registry that is wished for, or again in its own, should that have been cleared.
+
+        ``change`` may give it another name. Its counts go with it, but where others have the old name, there or, once
+        it is published, in other processes: their sum would fall.
+        """
         key, before = next((key, page) for key, page in self._pages.items() if monitor in page.monitors)
-        own = key()
+        own, name = key(), monitor.identity.name
         page = self.page(wish) if wish.registry is not None or own is None else self._shown(own, by_name=wish.by_name)
         if page is not before:
             del before.monitors[monitor]
             page.enter(monitor)
+        change()
+        if monitor.identity.name != name:
+            self._leave_behind(monitor, before, name)
+        elif page is not before and before.has(name):
+            self._read_last(monitor, lambda counts: _left_on(before, monitor, counts))
+
+    def _leave_behind(self, monitor: PoolMonitor, page: Page, name: str) -> None:
+        monitor.moves += 1
+
+        def leave(counts: PoolSnapshot) -> None:
+            counts = dataclasses.replace(counts, identity=dataclasses.replace(counts.identity, name=name))
+            if self._kept(page, counts):
+                monitor.count_from(counts)
+
+        self._read_last(monitor, leave)
 
     def leave(self, monitor: PoolMonitor) -> None:
         """Take a pool off its page, and the name with it when it is the last there.
@@ -183,18 +203,21 @@ class Roll:
         """
         page = next(page for page in self._pages.values() if monitor in page.monitors)
         del page.monitors[monitor]
-        name = monitor.identity.name
-        if not any(each.has(name) for each in self._pages.values()):
-            # Nobody is left to add it to: a series that ends is no sum that falls.
-            for each in self._pages.values():
-                if name in each.departed:
-                    self._drop(each.departed.pop(name))
-            if self._bequeathing:
-                self._read_last(monitor, self._drop)
-            return
-        counted = [page.departed.pop(name)] if name in page.departed else []
-        self._read_last(monitor, counted.append)
-        (page if page.has(name) else self._pages.setdefault(_nowhere, self._page())).keep(*counted)
+        self._read_last(monitor, lambda counts: self._kept(page, counts))
+
+    def _kept(self, page: Page, counts: PoolSnapshot) -> bool:
+        """Keep what was counted under a name that a pool of this page has no more; return whether it is kept."""
+        name = counts.identity.name
+        if any(each.has(name) for each in self._pages.values()):
+            departed = [page.departed.pop(name)] if name in page.departed else []
+            (page if page.has(name) else self._pages.setdefault(_nowhere, self._page())).keep(*departed, counts)
+            return True
+        # Nobody is left to add it to: a series that ends is no sum that falls.
+        for each in self._pages.values():
+            if name in each.departed:
+                self._drop(each.departed.pop(name))
+        self._drop(counts)
+        return self._bequeathing
 
     def forget_registries(self) -> None:
         """Let go of registries that nobody has any more; their pools are published all the same."""
@@ -229,7 +252,7 @@ class Roll:
         if len(self.left) > MOST_LEFT:
             del self.left[next(iter(self.left))]
 
-    def _read_last(self, monitor: PoolMonitor, give: Callable[[PoolSnapshot], None]) -> None:
+    def _read_last(self, monitor: PoolMonitor, give: Callable[[PoolSnapshot], object]) -> None:
         try:
             give(_counts_of(monitor.snapshot()))
         except Exception:
@@ -246,6 +269,11 @@ class Roll:
         # Remembered only when it is shown: a registry with somebody else's metrics of these names refuses it.
         self._pages[key] = page
         return page
+
+
+def _left_on(page: Page, monitor: PoolMonitor, counts: PoolSnapshot) -> None:
+    page.keep(counts)
+    monitor.count_from(counts)
 
 
 def _counts_of(snapshot: PoolSnapshot) -> PoolSnapshot:

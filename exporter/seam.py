@@ -141,6 +141,9 @@ def _watched_connect(base: Any) -> Any:
                 self._pool_exporter_ear.took(proxy._connection_record, self, proxy)
         except Exception as error:
             _contain_checkout(proxy, error)
+        except BaseException as error:  # a signal's, raised in the midst of it: the wait is no later checkout's
+            ended_without(self, error)
+            raise
         return proxy
 
     return watched_connect
@@ -160,6 +163,9 @@ def _passing_connect(base: Any) -> Any:
                 self._pool_exporter_ear.took(proxy._connection_record, self, proxy)
         except Exception as error:
             _contain_checkout(proxy, error)
+        except BaseException as error:  # a signal's, raised in the midst of it: the wait is no later checkout's
+            ended_without(self, error)
+            raise
         return proxy
 
     return passing_connect
@@ -252,13 +258,26 @@ class _WatchedCreator:
     def __get__(self, pool: Any, owner: type) -> Any:
         if pool is None:
             return self
-        return functools.partial(_create, pool, vars(pool)["_invoke_creator"])
+        creator = vars(pool)["_invoke_creator"]
+        try:
+            return functools.partial(_create, pool, creator)
+        except MemoryError:
+            return _hearing(pool, creator)
 
     def __set__(self, pool: Any, creator: Any) -> None:
         vars(pool)["_invoke_creator"] = creator
 
     def __delete__(self, pool: Any) -> None:
         vars(pool).pop("_invoke_creator", None)
+
+
+def _hearing(pool: Any, creator: Any) -> Any:
+    """Try once more where memory was short; else the connection is made all the same, and met when it is taken."""
+    try:
+        return functools.partial(_create, pool, creator)
+    except MemoryError:
+        contain("connect")
+        return creator
 
 
 def _create(pool: Any, creator: Callable[[Any], Any], record: Any) -> Any:

@@ -7,14 +7,14 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.contained import contain
 from exporter.envelope import is_given_up, sealed
 from exporter.merge import add_up, counted, is_used, since
-from exporter.presence import Presence, write_file
+from exporter.presence import Presence, is_held, sidecar_lock, write_file
 from exporter.records import PoolSnapshot, ProcessSnapshot
 from exporter.sound import is_sound
 
@@ -23,6 +23,7 @@ FORMAT = 1
 
 _LONG = 5.0  # seconds without a letter of ours, after which somebody may have taken us for dead
 _MOST_POOLS = 1000  # as many as a reader takes; a thousand pools are shown rather than none
+_MANY = 250  # names that have left, after which a letter is ended for them though nobody may ever take it away
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Slot:
             self._keep_name()
             locked = self._presence.hold()
             seen = self._look()
-            if seen.left:
+            if seen.left and self._may_hand_in(seen):
                 self._hand_in(seen)
                 locked = self._presence.hold()
                 seen = self._look()
@@ -101,8 +102,7 @@ class Slot:
 
     def _since(self, seen: ProcessSnapshot) -> tuple[PoolSnapshot, ...]:
         """Return what belongs into this letter: what others of ours hold already is not counted again."""
-        whole = add_up((*map(counted, seen.left), *seen.pools)) if seen.left else seen.pools
-        return _sound(since(whole, self._base.pools)[:_MOST_POOLS])
+        return _sound(since(_whole(seen), self._base.pools)[:_MOST_POOLS])
 
     def _post(
         self,
@@ -121,18 +121,24 @@ class Slot:
         write_file(self._path(), sealed({"format": FORMAT, **vars(letter)}))
         self._wrote = time.monotonic()
         names = {pool.identity.name for pool in pools}
-        said = {pool.identity.name: pool for pool in seen.pools if pool.identity.name in names}
-        self._said = _Told(said, seen.contained)
+        self._said = _Told(_by_name(_whole(seen), names), seen.contained)
 
     def _hand_in(self, seen: ProcessSnapshot) -> None:
         """End this letter with all that it counts, pools that left included, and go on with another from there.
 
         So what is watched no more leaves this process for good, and no sum of its name falls.
         """
-        self._post(seen, self._since(seen), locked=True, ended=True)
+        pools = self._since(seen)
+        self._post(seen, pools, locked=True, ended=True)
+        # What has left is told no more, so that nothing is to be taken off from what others of its name count.
+        self._said = _Told(_by_name(seen.pools, {pool.identity.name for pool in pools}), seen.contained)
         self._presence.release()
         self._begin_anew()
         self._handed_in(seen.left)
+
+    def _may_hand_in(self, seen: ProcessSnapshot) -> bool:
+        """Tell whether a sidecar is there to take an ended letter away; without one they would fill the directory."""
+        return is_held(sidecar_lock(self.directory)) is not False or len(seen.left) >= _MANY
 
     def _keep_name(self) -> None:
         """Take another name when a sidecar has given this one up: what is published under it is not counted again."""
@@ -169,6 +175,14 @@ class Slot:
 
     def _path(self) -> Path:
         return self.directory / f"{self._name}.json"
+
+
+def _by_name(pools: Iterable[PoolSnapshot], names: Container[str]) -> dict[str, PoolSnapshot]:
+    return {pool.identity.name: pool for pool in pools if pool.identity.name in names}
+
+
+def _whole(seen: ProcessSnapshot) -> tuple[PoolSnapshot, ...]:
+    return add_up((*map(counted, seen.left), *seen.pools)) if seen.left else seen.pools
 
 
 def _sound(pools: tuple[PoolSnapshot, ...]) -> tuple[PoolSnapshot, ...]:

@@ -6,9 +6,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from exporter.presence import Presence, is_held, lock_path
-
-_NAME = ".sidecar"
+from exporter.presence import SIDECAR, Presence, is_held, sidecar_lock
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +16,7 @@ class Sole:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._presence = Presence(directory, _NAME)
+        self._presence = Presence(directory, SIDECAR)
         self._claims = False
         self._second = False  # another was there when we looked last
 
@@ -40,7 +38,7 @@ class Sole:
         """Take the lock, or make sure that it is held still; return whether it is. Raises OSError."""
         held = self._presence.hold()
         # Where a file system has no locks nobody settles, and nobody is in the way.
-        second = not held and is_held(lock_path(self._directory, _NAME)) is True
+        second = not held and is_held(sidecar_lock(self._directory)) is True
         if self._claims and second and not self._second:
             _log.warning(
                 "another sidecar keeps the counts of ended processes in %s; this one shows the same, and writes "

@@ -67,9 +67,7 @@ class Watch:
             monitor = PoolMonitor(target, name=wish.name, leak_after=limit, call_sites=wish.call_sites is not False)
             page.enter(monitor)
         else:
-            self._pages.show(monitor, wish)
-            monitor.follow(target)
-            monitor.configure(name=wish.name, leak_after=wish.leak_after, call_sites=wish.call_sites)
+            self._pages.change(monitor, wish, functools.partial(_configure, monitor, target, wish))
         if isinstance(target, Engine):
             self._by_engine[target] = monitor
         self._publish()
@@ -130,12 +128,15 @@ class Watch:
         # Before the pools are read: whatever is in them then was still there at this moment or came later.
         taken = time.time()
         pools, left = self._pages.read(self._lock)
-        with self._lock:
-            monitors = self._monitors()
-        _speak(monitors)
         self._farewell.prepare()
         contained = contained_errors()
         return ProcessSnapshot(os.getpid(), taken, pools, host=_host(), contained=contained, left=left)
+
+    def speak(self) -> None:
+        """Log what the last snapshot found; to be called once that is where it is to be."""
+        with self._lock:
+            monitors = self._monitors()
+        _speak(monitors)
 
     def _hand_in(self, left: tuple[PoolSnapshot, ...]) -> None:
         with self._lock:
@@ -194,8 +195,13 @@ class Watch:
     def _publish(self) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
         if directory and self._publisher is None:
+            try:
+                publisher = Publisher(Path(directory), self.snapshot, handed_in=self._hand_in, speak=self.speak)
+            except OSError:  # a relative one, and the working directory is removed
+                contain("publish")
+                return
             self._pages.bequeath()
-            self._publisher = Publisher(Path(directory), self.snapshot, handed_in=self._hand_in)
+            self._publisher = publisher
             self._awake(self._publisher.start)
         elif self._publisher is not None:
             self._awake(self._publisher.wake)
@@ -237,6 +243,11 @@ def _heard(pool: Pool) -> bool:
         return any(getattr(listener, "pool_exporter", False) for listener in pool.dispatch.close)
     except RuntimeError:  # the application adds a listener of its own at this moment
         return True
+
+
+def _configure(monitor: PoolMonitor, target: Engine | Pool, wish: Wish) -> None:
+    monitor.follow(target)
+    monitor.configure(name=wish.name, leak_after=wish.leak_after, call_sites=wish.call_sites)
 
 
 def _speak(monitors: list[PoolMonitor]) -> None:

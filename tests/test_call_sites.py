@@ -231,3 +231,21 @@ def test_a_file_whose_name_no_page_can_show(tmp_path: Path, engine: Engine) -> N
     exec(compile("def take():\n    return engine.connect()\n", place, "exec"), names)  # noqa: S102
     with names["take"]():
         assert 'site="orders?.py:2 take"' in generate_latest(registry).decode()
+
+
+def test_a_working_directory_that_is_gone(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A release that was removed under the application: a relative file is a place like any other."""
+    handle = exporter.instrument(engine)
+    (tmp_path / "release").mkdir()
+    monkeypatch.chdir(tmp_path / "release")
+    (tmp_path / "release").rmdir()
+    monkeypatch.setattr(sys, "path", [b"/some/bytes", *sys.path])
+    names: dict[str, Any] = {"engine": engine}
+    exec(compile("def take():\n    return engine.connect()\n", "removed_code.py", "exec"), names)  # noqa: S102
+    with names["take"]():
+        (row,) = handle.snapshot().connections
+        assert (row.state, row.site) == ("used", "removed_code.py:2 take")
+    assert handle.snapshot().checkouts == 1
+    assert caplog.text == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, create_engine
 
 import exporter
@@ -67,6 +67,48 @@ def test_one_of_two_that_is_taken_off_leaves_its_counts(new_engine: NewEngine, p
     assert (page.value("size"), page.connections()) == (5, (1, 0))
     exporter.uninstrument(engines[1])
     assert page.find("checkouts_total") is None
+
+
+def test_one_of_two_that_is_renamed_leaves_its_counts(new_engine: NewEngine, page: Page) -> None:
+    """An engine that gets a name of its own, twice, begins there from zero; no sum falls, nothing is there twice."""
+    engines = [new_engine() for _ in range(3)]
+    for engine in engines:
+        exporter.instrument(engine, registry=page.registry)
+        for _ in range(5):
+            engine.connect().close()
+    before = page.counts()
+    for name in ("orders", "orders", "bills"):
+        exporter.instrument(engines[0], name=name)
+        exporter.instrument(engines[1], name="orders")
+        for engine in engines:
+            engine.connect().close()
+    after = page.counts()
+    assert all(after.get(sample, -1) >= value for sample, value in before.items())
+    # The second of "orders" stays when the first goes on to be "bills", and what that had counted there with it.
+    assert page.by("checkouts_total", "pool") == {POOL: 18, "orders": 5, "bills": 1}
+    assert page.value("connections", pool="bills", state="idle") == 1
+
+
+def test_the_only_one_of_a_name_takes_its_counts_along(new_engine: NewEngine, page: Page) -> None:
+    """Renamed, with nobody else of its name."""
+    engine = new_engine()
+    exporter.instrument(engine, registry=page.registry)
+    engine.connect().close()
+    exporter.instrument(engine, name="orders")
+    assert page.by("checkouts_total", "pool") == {"orders": 1}
+
+
+def test_one_of_two_that_moves_leaves_its_counts(new_engine: NewEngine, page: Page) -> None:
+    """A pool that is to be shown in another registry: the sum of its name does not fall where it was."""
+    engines = [new_engine() for _ in range(2)]
+    for engine in engines:
+        exporter.instrument(engine, registry=page.registry)
+        engine.connect().close()
+    other = CollectorRegistry()
+    exporter.instrument(engines[1], registry=other)
+    engines[1].connect().close()
+    assert page.value("checkouts_total") == 2
+    assert other.get_sample_value("sqlalchemy_pool_checkouts_total", {"pool": POOL}) == 1
 
 
 def test_the_last_of_a_name_takes_all_counts_with_it(new_engine: NewEngine, page: Page) -> None:

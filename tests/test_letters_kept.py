@@ -7,13 +7,14 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporter.ended import FILE_NAME
 from exporter.letterbox import Letterbox
 from exporter.presence import Presence, is_held, lock_path
-from letters import LIVE, NOW, letter, put, rejected
+from letters import LIVE, NOW, SHOP, letter, put, rejected
 from test_estate import Clock, die, left, recycled
 from test_letterbox import as_an_ordinary_user
 
@@ -105,6 +106,60 @@ def test_counts_that_are_damaged_are_written_anew(tmp_path: Path, sidecar: Calla
     assert [recycled(letterbox.read()) for _ in range(2)] == [2, 2]
     letterbox.close()
     assert recycled(sidecar().read()) == 2
+
+
+HUGE = {"name": "n" * 1_000_000, "pool_class": "QueuePool", "dialect": "mysql", "driver": "pymysql"}
+SMALL = {**HUGE, "name": "shop"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"contained": {"checkin": 10**400}},
+        {"contained": {"checkin": -7}},
+        {"contained": {str(number): 1 for number in range(101)}},
+        {"pools": [{"identity": HUGE}]},
+        {"pools": [{"identity": {**SMALL, "name": str(number)}} for number in range(1001)]},
+        {"ids": {"7.0011223344556677": 1e999}},
+        {"seen": {"shop": float("nan")}},
+    ],
+    ids=["endless", "below 0", "many places", "long name", "many pools", "infinite", "no number"],
+)
+def test_counts_that_no_sidecar_wrote(
+    tmp_path: Path, sidecar: Callable[[], Letterbox], content: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No more is believed of the file of the counts than of a letter: what cannot be shown is set aside, and said."""
+    put(tmp_path, {"format": 1, **content}, FILE_NAME)
+    die(tmp_path, 1)
+    letterbox = sidecar()
+    assert [recycled(letterbox.read()) for _ in range(2)] == [2, 2]
+    assert "was damaged, and is set aside" in caplog.text
+    letterbox.close()
+
+
+def test_counts_hold_nothing_open(tmp_path: Path, sidecar: Callable[[], Letterbox]) -> None:
+    """Of those that ended nothing is in use and nobody waits, whatever their file says; unknown words are ``other``."""
+    held = {"used": 50, "waiting": 9, "connections_max": 5.0, "checkouts": 3, "closes": {"recycle": 1, "newer": 4}}
+    put(tmp_path, {"format": 1, "pools": [{"identity": SMALL, **held}], "contained": {"newer": 2}}, FILE_NAME)
+    mail = sidecar().read()
+    (pool,) = mail.ended
+    assert (pool.checkouts, pool.used, pool.waiting, pool.connections_max) == (3, 0, None, None)
+    assert (pool.closes, mail.contained) == ({"recycle": 1, "other": 4}, {"other": 2})
+
+
+def test_words_of_another_version_fill_no_sum(tmp_path: Path, sidecar: Callable[[], Letterbox]) -> None:
+    """However many reasons letters make up, those after them are settled and go."""
+    for number in range(3):
+        closes = {"recycle": 1, **{f"{number}.{word}": 1 for word in range(99)}}
+        pool = dataclasses.replace(SHOP, checkouts=1, closes=closes)
+        die(tmp_path, number, dataclasses.replace(LIVE, ended=True, pools=(pool,)))
+    letterbox = sidecar()
+    letterbox.claim()
+    for _ in range(2):
+        mail = letterbox.read()
+    assert list(tmp_path.glob("[0-9]*")) == []
+    assert [pool.closes for pool in mail.ended] == [{"recycle": 3, "other": 297}]
+    letterbox.close()
 
 
 def test_two_sidecars_that_take_turns_lose_nothing(tmp_path: Path, sidecar: Callable[[], Letterbox]) -> None:

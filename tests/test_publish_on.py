@@ -29,7 +29,7 @@ class Process:
         self.left: tuple[PoolSnapshot, ...] = ()
 
     def count(self, recycled: int) -> None:
-        self.pools = (dataclasses.replace(SHOP, checkouts=1, closes={"recycle": recycled}),)
+        self.pools = (dataclasses.replace(SHOP, checkouts=recycled, closes={"recycle": recycled}),)
 
     def look(self) -> ProcessSnapshot:
         return ProcessSnapshot(pid=7, taken=1.5, pools=self.pools, left=self.left)
@@ -95,6 +95,7 @@ def test_what_leaves_is_written_down(tmp_path: Path, process: Process, publisher
     process.count(5)
     publisher.publish()
     letterbox = Letterbox(tmp_path)
+    letterbox.claim()
     assert recycled(letterbox.read()) == 5
     process.left, process.pools = process.pools, ()
     publisher.publish()
@@ -105,6 +106,54 @@ def test_what_leaves_is_written_down(tmp_path: Path, process: Process, publisher
     assert recycled(letterbox.read()) == 6
     publisher.stop()
     assert recycled(letterbox.read()) == 6
+    letterbox.close()
+
+
+def test_what_leaves_fills_no_directory(tmp_path: Path, process: Process, publisher: Publisher) -> None:
+    """Where no sidecar takes ended letters away, what left stays in the one letter, until there are many of it."""
+    for number in range(1, 300):
+        left = dataclasses.replace(SHOP, checkouts=1, closes={"recycle": 1}, identity=named(f"tenant{number}"))
+        process.left = (*process.left, left)
+        process.count(number)
+        publisher.publish()
+        assert (len(names(tmp_path)), written(tmp_path)) == (1 + (number >= 250), 2 * number)
+    letterbox = Letterbox(tmp_path)
+    letterbox.claim()
+    publisher.publish()
+    assert (process.left, recycled(letterbox.read())) == ((), 598)
+    publisher.stop()
+    assert (recycled(letterbox.read()), names(tmp_path)) == (598, set())
+    letterbox.close()
+
+
+def test_what_left_is_counted_once(tmp_path: Path, process: Process, publisher: Publisher) -> None:
+    """After the last word a pool that had left, and was told of, is not told of again."""
+    process.count(5)
+    left = [dataclasses.replace(SHOP, checkouts=1, closes={"recycle": 3}, identity=named("gone"))]
+    process.left = tuple(left)
+    publisher.publish()
+    publisher.stop()
+    publisher.publish_here()
+    assert (len(names(tmp_path)), written(tmp_path)) == (1, 8)
+    process.count(6)
+    publisher.publish_here()
+    assert written(tmp_path) == 9
+    letterbox = Letterbox(tmp_path)
+    letterbox.claim()
+    process.count(7)
+    publisher.publish_here()
+    assert (process.left, recycled(letterbox.read())) == ((), 10)
+    letterbox.close()
+
+
+def named(name: str) -> PoolIdentity:
+    return dataclasses.replace(SHOP.identity, name=name)
+
+
+def written(directory: Path) -> int:
+    """Add up what the letters say, as they lie there: a letterbox would take the ended ones away."""
+    letters = [json.loads(path.read_text()) for path in directory.glob("[0-9]*.json")]
+    return sum(pool["closes"].get("recycle", 0) for each in letters for pool in each["pools"])
 
 
 def test_odd_contents_do_not_hide_a_process(tmp_path: Path, process: Process, publisher: Publisher) -> None:
@@ -127,8 +176,8 @@ def test_odd_contents_do_not_hide_a_process(tmp_path: Path, process: Process, pu
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_missed(tmp_path: Path) -> None:
-    """A logging handler that ends the thread: nobody takes it for awake, and the next call begins another."""
-    dying = [SystemExit(), None]
+    """Whatever ends the thread: nobody takes it for awake, and the next call begins another."""
+    dying = [GeneratorExit(), None]
 
     def look() -> ProcessSnapshot:
         if dying and (fault := dying.pop(0)):
@@ -141,6 +190,26 @@ def test_a_thread_that_dies_is_missed(tmp_path: Path) -> None:
     publisher.wake()
     assert eventually(lambda: names(tmp_path))
     publisher.stop()
+
+
+def test_what_is_said_comes_after_what_is_written(tmp_path: Path, process: Process) -> None:
+    """A log handler that is slow finds the letter written, and one that would end the thread ends nothing."""
+    process.count(1)
+    found: list[int] = []
+
+    def speak() -> None:
+        found.append(written(tmp_path))
+        process.count(len(found) + 1)
+        raise SystemExit(3)
+
+    publisher = Publisher(tmp_path, process.look, interval=0.01, speak=speak)
+    publisher.start()
+    assert eventually(lambda: len(found) >= 3)
+    assert publisher.awake
+    assert found[:3] == [1, 2, 3]
+    with pytest.raises(SystemExit):
+        publisher.stop()
+    assert (len(names(tmp_path)), written(tmp_path)) == (1, len(found))
 
 
 def test_a_pipe_in_the_way_of_a_letter(tmp_path: Path, process: Process, publisher: Publisher) -> None:

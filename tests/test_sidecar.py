@@ -61,7 +61,7 @@ def test_contained_errors_of_all_processes_and_its_own_are_added_up(tmp_path: Pa
     (tmp_path / "6.0000000000000000.json").write_text(
         json.dumps({"format": 1, "pid": 6, "taken": NOW})
     )  # of an older version
-    assert sidecar.overview().contained == {"checkin": 105, "ping": 1, "a place of a newer version": 4}
+    assert sidecar.overview().contained == {"checkin": 105, "ping": 1, "other": 4}
     contain("ping")
     assert {where: contained(sidecar, where) for where in PLACES} == {
         **own,
