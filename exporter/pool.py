@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -187,7 +187,7 @@ class PoolMonitor:
             used=used,
             detached=len(usages) - len(pooled),
             orphaned=len(pooled) - len(mine),
-            used_longest_seconds=max((now - out for out in outs), default=0.0),
+            used_longest_seconds=_longest(outs, now),
             overdue=sum(sites.values()),
             overdue_by_site=few_sites(sites),
             overdue_checkouts=self._leaks.count(ended=totals.counts["late"], now=overdue),
@@ -272,6 +272,11 @@ def _row(usage: Usage, now: float, threads: Mapping[int | None, str]) -> PooledC
     )
 
 
+def _longest(began: Sequence[float], now: float) -> float:
+    """Return for how long the first of some has lasted; all may have begun after ``now``, while we were looking."""
+    return max(now - min(began), 0.0) if began else 0.0
+
+
 def _waits(pool: Pool | None, ear: Ear, totals: Totals, now: float) -> dict[str, Any]:
     """Tell of waiting, which is counted for good and goes on only while there is a pool."""
     began = list(ear.waiting.values())
@@ -281,5 +286,5 @@ def _waits(pool: Pool | None, ear: Ear, totals: Totals, now: float) -> dict[str,
     return {
         **counts,
         "waiting": len(began),
-        "waiting_longest_seconds": max((now - each for each in began), default=0.0),
+        "waiting_longest_seconds": _longest(began, now),
     }

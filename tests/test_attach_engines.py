@@ -16,6 +16,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 import exporter
 from attaching import SHOP, checkouts, cleared_away, use, value
+from exporter.letterbox import Letterbox
+from exporter.watch import Watch
+from exporter.wish import Wish
 
 MakeEngine = Callable[..., Engine]
 
@@ -123,11 +126,29 @@ def test_late_with_connections_out(make_engine: MakeEngine, registry: CollectorR
 
 def test_a_rename_keeps_the_counts(make_engine: MakeEngine, registry: CollectorRegistry) -> None:
     """A name given later is the pool's name from then on; what was counted goes with it."""
-    engine = make_engine()
-    exporter.instrument(engine, registry=registry)
+    engine, watch = make_engine(), Watch()  # that of this process may be publishing already
+    watch.add(engine, Wish(registry=registry))
     use(engine)
-    exporter.instrument(engine, name="orders", registry=registry)
+    watch.add(engine, Wish(name="orders"))
     assert checkouts(registry) == {"orders": 1}
+    watch.remove(engine)
+
+
+def test_a_rename_takes_no_counts_from_other_processes(
+    make_engine: MakeEngine, registry: CollectorRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is published under the old name, others may be adding to that: there the counts stay, for good."""
+    monkeypatch.setenv("POOL_EXPORTER_DIR", str(tmp_path))
+    engine, watch = make_engine(), Watch()
+    watch.add(engine, Wish(registry=registry))
+    use(engine)
+    watch.add(engine, Wish(name="orders"))
+    use(engine)
+    watch.stop()
+    mail = Letterbox(tmp_path).read()
+    assert {pool.identity.name: pool.checkouts for pool in mail.ended} == {SHOP: 1, "orders": 1}
+    assert checkouts(registry) == {"orders": 1}
+    watch.remove(engine)
 
 
 def test_sessions_of_a_sessionmaker(make_engine: MakeEngine, registry: CollectorRegistry) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 import exporter
 from applications import application
+from exporter.callsite import described
 from pages import threads_of_the_driver_ended
 
 SYNC = """
@@ -238,14 +239,22 @@ def test_a_working_directory_that_is_gone(
 ) -> None:
     """A release that was removed under the application: a relative file is a place like any other."""
     handle = exporter.instrument(engine)
+    names: dict[str, Any] = {"engine": engine}
+    exec(compile("def take():\n    return engine.connect()\n", "removed_code.py", "exec"), names)  # noqa: S102
     (tmp_path / "release").mkdir()
     monkeypatch.chdir(tmp_path / "release")
     (tmp_path / "release").rmdir()
-    monkeypatch.setattr(sys, "path", [b"/some/bytes", *sys.path])
-    names: dict[str, Any] = {"engine": engine}
-    exec(compile("def take():\n    return engine.connect()\n", "removed_code.py", "exec"), names)  # noqa: S102
     with names["take"]():
         (row,) = handle.snapshot().connections
         assert (row.state, row.site) == ("used", "removed_code.py:2 take")
     assert handle.snapshot().checkouts == 1
     assert caplog.text == ""
+
+
+def test_a_search_path_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python passes over what is no text in it, and so do we."""
+    code = test_a_search_path_that_is_no_text.__code__
+    with monkeypatch.context() as changed:
+        changed.setattr(sys, "path", [b"/some/bytes", str(Path(code.co_filename).parent)])
+        found = described((code, 0))
+    assert found.startswith("test_call_sites.py:")

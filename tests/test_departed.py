@@ -89,15 +89,6 @@ def test_one_of_two_that_is_renamed_leaves_its_counts(new_engine: NewEngine, pag
     assert page.value("connections", pool="bills", state="idle") == 1
 
 
-def test_the_only_one_of_a_name_takes_its_counts_along(new_engine: NewEngine, page: Page) -> None:
-    """Renamed, with nobody else of its name."""
-    engine = new_engine()
-    exporter.instrument(engine, registry=page.registry)
-    engine.connect().close()
-    exporter.instrument(engine, name="orders")
-    assert page.by("checkouts_total", "pool") == {"orders": 1}
-
-
 def test_one_of_two_that_moves_leaves_its_counts(new_engine: NewEngine, page: Page) -> None:
     """A pool that is to be shown in another registry: the sum of its name does not fall where it was."""
     engines = [new_engine() for _ in range(2)]

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import exporter
 from exporter.leaks import TimeoutLog
+from exporter.sound import is_sound
 from pages import Page
 from waiters import NOBODY, nothing_is_left
 from waiting import eventually
@@ -242,3 +243,28 @@ def test_a_greenlet_of_gevent_that_waits_is_seen(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == ["3 True", "2", "0 3.0 3 {}", "1 5.0", "greenlet"]
+
+
+def test_what_begins_while_we_look_has_lasted_for_nothing(
+    one_place: NewEngine, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout and a wait that begin after the clock was read: no age below 0, which no reader would take."""
+    engine = one_place()
+    handle = exporter.instrument(engine)
+    with ThreadPoolExecutor() as threads, engine.connect():
+        waiter = threads.submit(lambda: engine.connect().close())
+        eventually(lambda: page.value("waiting") == 1)
+        with monkeypatch.context() as early:
+            early.setattr("exporter.pool.time", Early)
+            seen = handle.snapshot()
+        assert (seen.used, seen.used_longest_seconds, seen.waiting, seen.waiting_longest_seconds) == (1, 0.0, 1, 0.0)
+        assert is_sound(seen)
+    waiter.result()
+
+
+class Early:
+    """A clock that was read long ago."""
+
+    @staticmethod
+    def perf_counter() -> float:
+        return 0.0
