@@ -183,7 +183,7 @@ class Roll:
         change()
         if monitor.identity.name != name:
             self._leave_behind(monitor, before, name)
-        elif page is not before and before.has(name):
+        elif own is not None and page is not before and before.has(name):  # nobody looks where no registry is
             self._read_last(monitor, lambda counts: _left_on(before, monitor, counts))
 
     def _leave_behind(self, monitor: PoolMonitor, page: Page, name: str) -> None:

@@ -126,6 +126,8 @@ def test_a_registry_can_go(engine: Engine, url: str, keep: Keep, registry: Colle
     gone = CollectorRegistry()
     reference = weakref.ref(gone)
     exporter.instrument(engine, registry=gone)
+    other = keep(create_engine(url))  # of the same name, which stays nowhere
+    exporter.instrument(other, registry=gone)
     use(engine)
     del gone
     gc.collect()
